@@ -1,0 +1,192 @@
+"""A built set: the same bytes always, truth apart from inputs, damage noticed, crashes survived."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import wave
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from genbench.build import build_set
+from genbench.errors import DamagedSetError
+from genbench.manifest import load_manifest
+from genbench.spec import SETS, SetSize, draw_set
+from genbench.truth_video import render_truth
+
+pytest.importorskip("espeakng_loader")
+
+TINY = SetSize(3, (2.0, 3.0))
+
+
+def tiny_set(seed: int = 0):
+    return draw_set("short", "quick", seed, TINY)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("set")
+    build_set(tiny_set(), folder)
+    return folder
+
+
+@pytest.fixture
+def built(original, tmp_path):
+    return Path(shutil.copytree(original, tmp_path / "copy"))
+
+
+def test_same_seed_same_bytes(original, tmp_path):
+    build_set(tiny_set(), tmp_path)
+    assert contents(tmp_path) == contents(original)
+    assert draw_set("short", "quick", 1, TINY).fingerprint() != tiny_set().fingerprint()
+
+
+def test_inputs_are_what_the_manifest_says(original):
+    for sample in load_manifest(original).samples:
+        given = sample.inputs()
+        assert Image.open(given.image).size == (384, 512)
+        with wave.open(str(given.audio)) as file:
+            assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16000, 1, 2)
+            assert file.getnframes() == sample.frames * 640 == round(sample.duration_s * 16000)
+        assert sample.frames % 12 == 0
+        assert given.prompt.endswith("talking to the camera .")
+        assert sample.transcript_text()
+        assert 0 <= sample.face_box[0] < sample.face_box[2] <= 1
+
+
+def test_truth_lies_apart_and_is_not_needed(built):
+    sample = load_manifest(built).samples[0]
+    assert set(vars(sample.inputs())) == {"image", "audio", "prompt"}
+    assert sample.truth_file.path.startswith("truth/")
+    shutil.rmtree(built / "truth")
+    without = load_manifest(built, with_truth=False)
+    assert without.samples[0].inputs().image.is_file()
+    with pytest.raises(DamagedSetError, match="truth"):
+        without.samples[0].truth()
+    for name, data in contents(built / "samples").items():
+        assert b"identity" not in data, name
+        assert b"mouth_open" not in data, name
+
+
+def test_truth_matches_the_speech(original):
+    sample = load_manifest(original).samples[0]
+    known = sample.truth()
+    assert known.frames == sample.frames
+    assert known.face_box.shape == known.mouth_box.shape == (sample.frames, 4)
+    assert known.phonemes[-1][2] == pytest.approx(sample.duration_s)
+    assert (known.character.style, known.character.composition) == (sample.style, sample.composition)
+    with wave.open(str(sample.inputs().audio)) as file:
+        audio = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2").astype(float)
+    loudness = np.sqrt((audio.reshape(-1, 640) ** 2).mean(axis=1))
+    assert np.corrcoef(loudness, known.truth.mouth_open.numpy())[0, 1] > 0.3
+
+
+def test_truth_video_has_every_frame_in_bounded_pieces(original):
+    sample = load_manifest(original).samples[0]
+    pieces = list(render_truth(sample, chunk_frames=25))
+    assert sum(len(piece) for piece in pieces) == sample.frames
+    assert max(len(piece) for piece in pieces) == 25
+    assert pieces[0].shape[1:] == (128, 96, 3)
+    whole = next(render_truth(sample, chunk_frames=sample.frames))
+    assert whole[25:50].equal(pieces[1])
+
+
+def test_damage_is_named(built):
+    audio = load_manifest(built).samples[1].inputs().audio
+    data = audio.read_bytes()
+    audio.write_bytes(data[:-100])
+    with pytest.raises(DamagedSetError, match=r"short-001/speech\.wav has .* bytes"):
+        load_manifest(built)
+    audio.write_bytes(data[:-2] + b"\x01\x01")
+    with pytest.raises(DamagedSetError, match=r"short-001/speech\.wav was altered"):
+        load_manifest(built).verify()
+    audio.unlink()
+    with pytest.raises(DamagedSetError, match=r"short-001/speech\.wav is missing"):
+        load_manifest(built)
+
+
+def test_edited_manifest_is_noticed(built):
+    path = built / "manifest.json"
+    path.write_text(path.read_text().replace('"frames": ', '"frames": 1', 1))
+    with pytest.raises(DamagedSetError, match="does not give its digest"):
+        load_manifest(built)
+    path.write_text("{")
+    with pytest.raises(DamagedSetError, match="no readable manifest"):
+        load_manifest(built)
+
+
+def test_build_repairs_a_damaged_set(built, original):
+    (built / "truth" / "short-002.safetensors").unlink()
+    build_set(tiny_set(), built)
+    assert contents(built) == contents(original)
+
+
+def test_another_set_in_the_folder_is_refused(built, original):
+    with pytest.raises(ValueError, match="choose another folder"):
+        build_set(tiny_set(seed=5), built)
+    assert contents(built) == contents(original)
+
+
+def test_interrupted_build_goes_on_where_it_stopped(original, tmp_path):
+    seen = []
+
+    def stop_after_two(made_now: bool) -> None:
+        seen.append(made_now)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_set(tiny_set(), tmp_path, stop_after_two)
+    assert not (tmp_path / "manifest.json").exists()
+    again: list[bool] = []
+    build_set(tiny_set(), tmp_path, again.append)
+    assert again == [False, False, True]
+    assert contents(tmp_path) == contents(original)
+
+
+def test_killed_build_ends_with_the_same_bytes(original, tmp_path):
+    program = (
+        "import sys, torch; torch.set_num_threads(1)\nfrom pathlib import Path\n"
+        "from genbench.build import build_set\nfrom genbench.spec import SetSize, draw_set\n"
+        "build_set(draw_set('short', 'quick', 0, SetSize(3, (2.0, 3.0))), Path(sys.argv[1]))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)])
+    limit_s = time.monotonic() + 30
+    while not list(tmp_path.rglob("*.wav")) and time.monotonic() < limit_s:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    build_set(tiny_set(), tmp_path)
+    assert contents(tmp_path) == contents(original)
+
+
+def test_named_sets_have_their_sizes_and_balance():
+    specs = draw_set("short", "full")
+    assert len(specs.samples) == 100
+    assert set(Counter((s.style, s.composition) for s in specs.samples).values()) == {8, 9}
+    assert max(Counter(s.voice for s in specs.samples).values()) <= 7
+    assert len({s.character.identity for s in specs.samples}) == 100
+    long = draw_set("long", "full")
+    assert len(long.samples) == 15
+    assert all(300 < s.duration_s <= 420 for s in long.samples)
+    assert (SETS["short", "quick"].samples, SETS["long", "quick"].samples) == (8, 2)
+    with pytest.raises(ValueError, match="choose one of"):
+        draw_set("short", "huge")
+
+
+def test_digest_ignores_program_versions_only(built):
+    manifest = load_manifest(built)
+    record = json.loads((built / "manifest.json").read_text())
+    record["generator"]["genbench"] = "9.9"
+    (built / "manifest.json").write_text(json.dumps(record))
+    assert load_manifest(built).digest == manifest.digest
