@@ -1,0 +1,1 @@
+"""Weights on disk: safetensors only, checked by digest before use."""

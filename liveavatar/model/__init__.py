@@ -1,0 +1,1 @@
+"""Pure tensor code: no rank, path, file or command line is known here."""

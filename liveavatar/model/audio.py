@@ -1,0 +1,120 @@
+"""The voice inside the transformer: causal audio encoder and audio injection (official S2V layout).
+
+Input features are rows at playback rate, four per latent frame; each latent frame sees its own four rows and the five
+before them. Not here: how features are made from samples (streaming/conditions.py).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from liveavatar.model.attention import Attention
+
+HISTORY_ROWS = 5  # receptive field of the three convolutions before a latent frame's own rows
+_HISTORY_LATENTS = 2  # outputs that those rows produce: (5 + 3) / 4
+
+
+class _CausalConv1d(nn.Module):
+    """Kernel 3, replicate-padded on the left. The wrapper keeps the official parameter names (`conv1_local.conv`)."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(channels_in, channels_out, 3, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, T] -> [B, C', ceil(T/stride)]."""
+        return self.conv(F.pad(x, (2, 0), mode="replicate"))
+
+
+def _norm_silu(x: Tensor) -> Tensor:
+    """LayerNorm over channels of [B, C, T], then SiLU."""
+    return F.silu(F.layer_norm(x.transpose(1, 2), x.shape[1:2], eps=1e-6)).transpose(1, 2)
+
+
+class _MotionEncoder(nn.Module):
+    """Three causal convolutions with strides 1, 2, 2 in a local (several tokens) and a global branch."""
+
+    def __init__(self, feature_dim: int, dim: int, tokens: int) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.conv1_local = _CausalConv1d(feature_dim, dim // 4 * tokens)
+        self.conv1_global = _CausalConv1d(feature_dim, dim // 4)
+        self.conv2 = _CausalConv1d(dim // 4, dim // 2, stride=2)
+        self.conv3 = _CausalConv1d(dim // 2, dim, stride=2)
+        self.final_linear = nn.Linear(dim, dim)
+        self.padding_tokens = nn.Parameter(torch.zeros(1, 1, 1, dim))
+
+    def _down(self, x: Tensor) -> Tensor:
+        """[B, D/4, T] -> [B, T/4, D]."""
+        x = _norm_silu(self.conv2(_norm_silu(x)))
+        return _norm_silu(self.conv3(x)).transpose(1, 2)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, C, T] -> local tokens [B, T/4, tokens+1, D] and global vectors [B, T/4, D]."""
+        batch = features.shape[0]
+        grouped = self.conv1_local(features).unflatten(1, (self.tokens, -1)).flatten(0, 1)
+        local = self._down(grouped).unflatten(0, (batch, self.tokens)).transpose(1, 2)
+        padding = self.padding_tokens.expand(batch, local.shape[1], -1, -1).to(local.dtype)
+        return torch.cat([local, padding], dim=2), self.final_linear(self._down(self.conv1_global(features)))
+
+
+class CausalAudioEncoder(nn.Module):
+    """Learned mix of feature layers, then the motion encoder (model section 6)."""
+
+    def __init__(self, layers: int, feature_dim: int, dim: int, tokens: int) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.full((1, layers, 1, 1), 0.01))
+        self.encoder = _MotionEncoder(feature_dim, dim, tokens)
+
+    def forward(self, features: Tensor, history: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Features [B, layers, C, 4F] -> (local [B, F, tokens+1, D], global [B, F, D]).
+
+        history: [B, layers, C, 5] rows before the first; None repeats the first row, as the official code does.
+        Raises ValueError when the rows do not fill latent frames.
+        """
+        if features.shape[-1] % 4:
+            raise ValueError(f"{features.shape[-1]} audio rows do not fill latent frames of 4 rows; pad with silence")
+        if history is None:
+            history = features[..., :1].expand(*features.shape[:-1], HISTORY_ROWS)
+        rows = torch.cat([history, features], dim=-1)
+        weights = F.silu(self.weights)
+        mixed = (rows * weights).sum(1) / weights.sum(1)
+        local, pooled = self.encoder(mixed)
+        return local[:, _HISTORY_LATENTS:], pooled[:, _HISTORY_LATENTS:]
+
+
+class _AdaLayerNorm(nn.Module):
+    """LayerNorm of tokens, shifted and scaled by the latent frame's global audio vector."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, 2 * dim)
+
+    def forward(self, x: Tensor, pooled: Tensor) -> Tensor:
+        """x [B, F, L, D], pooled [B, F, D] -> [B, F, L, D]."""
+        shift, scale = self.linear(F.silu(pooled))[:, :, None].chunk(2, dim=-1)
+        return F.layer_norm(x, x.shape[-1:], eps=1e-5) * (1 + scale) + shift
+
+
+class AudioInjector(nn.Module):
+    """After chosen blocks, noisy tokens attend to the audio tokens of their own latent frame."""
+
+    def __init__(self, dim: int, heads: int, layers: tuple[int, ...], eps: float) -> None:
+        super().__init__()
+        self.slot_of_layer = {layer: slot for slot, layer in enumerate(layers)}
+        self.injector = nn.ModuleList(Attention(dim, heads, eps) for _ in layers)
+        self.injector_adain_layers = nn.ModuleList(_AdaLayerNorm(dim) for _ in layers)
+
+    def forward(self, layer: int, x: Tensor, local: Tensor, pooled: Tensor) -> Tensor:
+        """Residual for noisy tokens x [B, F*L, D] after block `layer`; x itself where the layer has no injection."""
+        if layer not in self.slot_of_layer:
+            return x
+        slot = self.slot_of_layer[layer]
+        batch, frames = local.shape[:2]
+        per_frame = x.unflatten(1, (frames, -1))
+        queries = self.injector_adain_layers[slot](per_frame, pooled).flatten(0, 1)
+        attention = self.injector[slot]
+        residual = attention.cross(queries, attention.keys_values(local.flatten(0, 1)))
+        return x + residual.unflatten(0, (batch, frames)).flatten(1, 2)

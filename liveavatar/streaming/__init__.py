@@ -1,0 +1,1 @@
+"""The streaming rollout: levels, caches, rolling sink, conditions, the loop, and a session around them."""

@@ -1,0 +1,105 @@
+"""Training data: shards of rendered clips, and shards of latents made from them.
+
+Both are safetensors files. Which samples a step sees is a pure function of (seed, step), so a resumed run continues as
+if it had never stopped. The last shard in name order is held out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from liveavatar.streaming.noise import keyed_generator
+
+LEAD_FRAMES = 16  # audio frames before frame 0 in a clip's samples
+
+
+def shard_files(folder: Path) -> list[Path]:
+    """The folder's shards in name order; raises FileNotFoundError saying how to make some."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise FileNotFoundError(f"no *.safetensors shards in {folder}; make some: python -m genbench shards --out {folder}")
+    return files
+
+
+def split(files: list[Path], held_out: int = 1) -> tuple[list[Path], list[Path]]:
+    """Training files and held-out files; with a single file both are that file."""
+    return (files[:-held_out], files[-held_out:]) if len(files) > held_out else (files, files)
+
+
+def metadata(path: Path) -> dict[str, object]:
+    """The JSON facts stored in a shard's header, flattened into one dictionary."""
+    with safe_open(path, "pt") as shard:
+        return {key: json.loads(text) for key, text in (shard.metadata() or {}).items()}
+
+
+class FrameShards:
+    """Random frame windows of rendered clips, read from disk on demand."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.shards = [safe_open(file, "pt") for file in files]
+        self.clips = [shard.get_slice("frames").get_shape()[0] for shard in self.shards]
+        self.frames = self.shards[0].get_slice("frames").get_shape()[1]
+
+    def window(self, length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """uint8 frames [length, H, W, 3] and mouth box [4] (0..1) of a random window."""
+        shard_index = _draw(len(self.shards), generator)
+        shard, clip = self.shards[shard_index], _draw(self.clips[shard_index], generator)
+        start = _draw(self.frames - length + 1, generator)
+        frames = shard.get_slice("frames")[clip : clip + 1, start : start + length][0]
+        box = shard.get_slice("mouth_box")[clip : clip + 1, start : start + length][0].mean(0)
+        return frames, box
+
+
+@dataclass(frozen=True)
+class LatentBatch:
+    """Clips for stage 1. F = latent frames without the first, which codes the frame before the clip."""
+
+    latents: Tensor  # [B, z, F, h, w]
+    before: Tensor  # [B, z, 1, h, w]: the frame before the clip, coded alone
+    references: Tensor  # [B, 2, z, h, w]: other moments of the same character, coded alone
+    samples: Tensor  # [B, n] float audio, LEAD_FRAMES before the frame before the clip
+    words: Tensor  # [B, text_len] word ids
+    mouth: Tensor  # [B, F, 4] mouth box per latent frame, 0..1
+
+
+class LatentShards:
+    """All latents in memory; batches are drawn by (seed, step)."""
+
+    def __init__(self, files: list[Path]) -> None:
+        parts: dict[str, list[Tensor]] = {}
+        for file in files:
+            with safe_open(file, "pt") as shard:
+                for name in shard.keys():  # noqa: SIM118 (a safetensors handle is no dictionary)
+                    parts.setdefault(name, []).append(shard.get_tensor(name))
+        self.tensors = {name: torch.cat(tensors) for name, tensors in parts.items()}
+
+    def __len__(self) -> int:
+        return self.tensors["latents"].shape[0]
+
+    def batch(self, size: int, generator: torch.Generator) -> LatentBatch:
+        """`size` random clips."""
+        return self.take(torch.randint(len(self), (size,), generator=generator))
+
+    def take(self, index: Tensor) -> LatentBatch:
+        """The clips of an index tensor."""
+        t = {name: tensor[index] for name, tensor in self.tensors.items()}
+        latents = t["latents"].float()
+        mouth = t["mouth_box"][:, 1:].unflatten(1, (-1, 4)).mean(2)
+        return LatentBatch(
+            latents[:, :, 1:], latents[:, :, :1], t["references"].float(), t["audio"].float() / 32768, t["words"], mouth
+        )
+
+
+def step_generator(seed: int, stream: str, step: int) -> torch.Generator:
+    """The generator of one stream of randomness at one step."""
+    return keyed_generator("training", seed, stream, step)
+
+
+def _draw(count: int, generator: torch.Generator) -> int:
+    return int(torch.randint(count, (1,), generator=generator))

@@ -1,0 +1,166 @@
+"""Stage 1: block-wise diffusion forcing (paper section 4.2; training design 2.1 to 2.6).
+
+Every block of a clip is noised to its own level, or all to one; one masked pass gives all velocities. Positions, the
+sink's distance and what the sink shows are drawn as the stream will meet them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from liveavatar.config import ProfileConfig
+from liveavatar.model.attention import BlockCausalContext
+from liveavatar.model.audio import HISTORY_ROWS
+from liveavatar.model.rope import rope_table
+from liveavatar.model.text import HashedWords
+from liveavatar.model.transformer import S2VTransformer
+from liveavatar.streaming.features import samples_for_rows, voice_rows
+from liveavatar.streaming.flow import add_noise, shift_level
+from liveavatar.training.data import LEAD_FRAMES, LatentBatch, LatentShards, shard_files, split, step_generator
+from liveavatar.training.recipes import ForcingOptions
+
+
+class Generator(nn.Module):
+    """All trainable parts of the student: the transformer, its text rows and the learned "no voice" row."""
+
+    def __init__(self, profile: ProfileConfig) -> None:
+        super().__init__()
+        c = profile.transformer
+        self.transformer = S2VTransformer(c)
+        self.words = HashedWords(c.text_dim, c.text_len)
+        self.no_voice = nn.Parameter(torch.zeros(c.audio_dim))
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """The random choices of one step."""
+
+    levels: Tensor  # [B, blocks]
+    noise: Tensor
+    sink: Tensor  # [B, z, 1, h, w]
+    distance: int
+    gain: Tensor  # [B, 1]
+    drop_voice: Tensor  # [B] bool
+    drop_text: Tensor  # [B] bool
+
+
+class ForcingStage:
+    """Loss of one step of stage 1 over a batch of latent clips."""
+
+    def __init__(
+        self, profile: ProfileConfig, model: Generator, shards: Path, seed: int, batch: int, options: ForcingOptions
+    ) -> None:
+        train_files, held_files = split(shard_files(shards))
+        self.profile, self.model, self.options, self.seed, self.batch = profile, model, options, seed, batch
+        self.data, self.held = LatentShards(train_files), LatentShards(held_files)
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Weighted mean square of velocity errors."""
+        batch = self.data.batch(self.batch, step_generator(self.seed, "data", step))
+        draws = self._draw(batch, step_generator(self.seed, "draws", step))
+        error = self._errors(self.model, batch, draws)
+        return (error * mouth_weights(batch, self.options.mouth_weight)).mean(), {"plain": error.mean().item()}
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Held-out loss per level, and how much worse it gets with another clip's voice (the voice is used if > 0)."""
+        figures = {}
+        batch = self.held.take(torch.arange(min(16, len(self.held))))
+        near = mouth_weights(batch, 1.0) - 1
+        for level in (0.3, 0.6, 0.9):
+            draws = self._draw(batch, step_generator(self.seed, "held-out", 0))
+            draws = _Draws(
+                torch.full_like(draws.levels, level), draws.noise, batch.references[:, 0].unsqueeze(2), 9,
+                torch.ones_like(draws.gain), torch.zeros_like(draws.drop_voice), torch.zeros_like(draws.drop_text),
+            )  # fmt: skip
+            error = self._errors(model, batch, draws)
+            swapped = LatentBatch(**{**vars(batch), "samples": batch.samples.roll(1, 0)})
+            wrong = self._errors(model, swapped, draws)
+            figures[f"loss_{level}"] = error.mean().item()
+            figures[f"mouth_{level}"] = ((error * near).sum() / near.expand_as(error).sum()).item()
+            figures[f"voice_gap_{level}"] = (((wrong - error) * near).sum() / near.expand_as(error).sum()).item()
+        return figures
+
+    def _errors(self, model: nn.Module, batch: LatentBatch, draws: _Draws) -> Tensor:
+        """Squared velocity errors [B, z, F, h, w]."""
+        per_block, frames = self.profile.block_latents, batch.latents.shape[2]
+        levels = draws.levels.repeat_interleave(per_block, dim=1)
+        noisy = add_noise(batch.latents, draws.noise, levels[:, None, :, None, None])
+        transformer: S2VTransformer = model.transformer  # type: ignore[assignment]
+        features, history = self._voice(model, batch, draws)
+        words = torch.where(draws.drop_text[:, None], -1, batch.words)
+        text = transformer.encode_text(model.words(words))  # type: ignore[operator]
+        velocity = transformer(
+            noisy, 1000 * levels, draws.sink, transformer.encode_audio(features, history), text,
+            self._context(frames, draws.distance, noisy.shape[-2:]),
+        )  # fmt: skip
+        return (velocity.float() - (draws.noise - batch.latents)).square()
+
+    def _context(self, frames: int, distance: int, size: torch.Size) -> BlockCausalContext:
+        c = self.profile.transformer
+        grid = size[0] // c.patch_size[1], size[1] // c.patch_size[2]
+        times = torch.cat([torch.arange(frames), torch.tensor([frames - 1 + distance])])
+        block_tokens = self.profile.block_latents * grid[0] * grid[1]
+        blocks = frames // self.profile.block_latents
+        return BlockCausalContext(rope_table(times, *grid, c.head_dim), blocks, block_tokens, self.options.window_past)
+
+    def _voice(self, model: nn.Module, batch: LatentBatch, draws: _Draws) -> tuple[Tensor, Tensor]:
+        """Feature rows [B, 1, C, F] of the clip and the rows before it, from samples."""
+        audio, per_frame = self.profile.audio, self.profile.samples_per_frame
+        frames = 4 * batch.latents.shape[2]
+        # The clip's first frame is the shard's frame 1: frame 0 is the one before the clip.
+        first = LEAD_FRAMES + 1 + audio.look_ahead_frames - HISTORY_ROWS
+        stop = first * per_frame + samples_for_rows(audio, frames + HISTORY_ROWS, per_frame)
+        rows = voice_rows(batch.samples[:, first * per_frame : stop] * draws.gain, audio, per_frame)
+        rows = torch.where(draws.drop_voice[:, None, None], model.no_voice, rows)  # type: ignore[arg-type]
+        rows = rows.transpose(1, 2)[:, None]
+        return rows[..., HISTORY_ROWS:], rows[..., :HISTORY_ROWS]
+
+    def _draw(self, batch: LatentBatch, generator: torch.Generator) -> _Draws:
+        o, count = self.options, batch.latents.shape[0]
+        blocks = batch.latents.shape[2] // self.profile.block_latents
+        uniform = torch.rand(count, blocks, generator=generator)
+        equal = torch.rand(count, 1, generator=generator) < o.equal_level_prob
+        levels = shift_level(torch.where(equal, uniform[:, :1], uniform), o.shift)
+        low, high = o.sink_distance
+        return _Draws(
+            levels,
+            torch.randn(batch.latents.shape, generator=generator),
+            self._draw_sinks(batch, generator),
+            int(torch.randint(low, high + 1, (1,), generator=generator)),
+            10 ** (torch.rand(count, 1, generator=generator) * 1.0 - 0.6),  # -12 dB to +8 dB
+            torch.rand(count, generator=generator) < o.audio_drop,
+            torch.rand(count, generator=generator) < o.text_drop,
+        )
+
+    def _draw_sinks(self, batch: LatentBatch, generator: torch.Generator) -> Tensor:
+        """Per clip: a 4-frame code of its own (as AAS makes), or a picture coded alone: calm, any, or just before."""
+        count, _, frames = batch.latents.shape[:3]
+        kind = torch.rand(count, generator=generator)
+        own = torch.randint(frames, (count,), generator=generator)
+        sinks = []
+        for i in range(count):
+            if kind[i] < self.options.own_latent_sink:
+                sinks.append(batch.latents[i, :, own[i]])
+            elif kind[i] < self.options.own_latent_sink + 0.1:
+                sinks.append(batch.before[i, :, 0])
+            else:
+                sinks.append(batch.references[i, 0 if kind[i] < 0.75 else 1])
+        return torch.stack(sinks).unsqueeze(2)
+
+
+def mouth_weights(batch: LatentBatch, peak: float) -> Tensor:
+    """1 + peak * nearness to the mouth [B, 1, F, h, w]; small mouths weigh more per cell, so that all sum alike."""
+    height, width = batch.latents.shape[-2:]
+    x0, y0, x1, y1 = batch.mouth.unbind(-1)
+    rows = (torch.arange(height) + 0.5) / height
+    columns = (torch.arange(width) + 0.5) / width
+    spread_x, spread_y = (x1 - x0) / 2 + 0.5 / width, (y1 - y0) / 2 + 0.5 / height
+    dy = (rows[None, None, :, None] - ((y0 + y1) / 2)[:, :, None, None]) / spread_y[:, :, None, None]
+    dx = (columns[None, None, None] - ((x0 + x1) / 2)[:, :, None, None]) / spread_x[:, :, None, None]
+    near = torch.exp(-0.5 * (dx.square() + dy.square()))
+    share = near.mean((2, 3), keepdim=True)
+    return (1 + peak * near * (0.06 / share).clamp(0.7, 3.0)).unsqueeze(1)

@@ -1,0 +1,64 @@
+"""What is trained and how long, as frozen dataclasses; the nano recipes are the functions below."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Optimisation of one stage. AdamW, warm-up then cosine to `final_rate`, gradient clipping, EMA of the weights."""
+
+    stage: str
+    steps: int
+    batch: int
+    rate: float
+    final_rate: float = 1e-5
+    warmup: int = 100
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    bf16: bool = True
+    checkpoint_minutes: float = 3.0
+    log_every: int = 20
+    evaluate_every: int = 500
+
+
+@dataclass(frozen=True)
+class ForcingOptions:
+    """Choices of stage 1 (block-wise diffusion forcing).
+
+    equal_level_prob: share of clips whose blocks all have one level, which is what streaming sees.
+    audio_drop, text_drop: conditions dropped, so that the many-step model can be guided. The sink is never dropped.
+    sink_distance: range of latent frames between the clip's last frame and the sink (Rolling RoPE's range).
+    own_latent_sink: share of clips whose sink is a 4-frame code of the clip itself, as AAS makes it.
+    """
+
+    shift: float = 3.0
+    equal_level_prob: float = 0.5
+    audio_drop: float = 0.1
+    text_drop: float = 0.1
+    sink_distance: tuple[int, int] = (4, 30)
+    own_latent_sink: float = 0.25
+    window_past: int = 3
+    mouth_weight: float = 4.0
+
+
+def nano_codec() -> Recipe:
+    """Stage 0 of nano: the causal VAE on short crops."""
+    return Recipe("codec", steps=1500, batch=8, rate=3e-3, final_rate=5e-5, warmup=50, ema=0.99, weight_decay=0.0)
+
+
+def nano_light() -> Recipe:
+    """The light streaming decoder on frozen latents."""
+    return Recipe("light", steps=2500, batch=4, rate=2e-3, final_rate=5e-5, ema=0.995, weight_decay=0.0)
+
+
+def nano_stage1() -> Recipe:
+    """Stage 1 of nano: block-wise diffusion forcing from scratch."""
+    return Recipe("stage1", steps=9000, batch=8, rate=1.2e-3, final_rate=2e-5, warmup=300, ema=0.9985)
+
+
+RECIPES = {"codec": nano_codec, "light": nano_light, "stage1": nano_stage1}

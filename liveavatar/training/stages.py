@@ -1,0 +1,96 @@
+"""From a recipe to a running stage: builds modules, runs the loop, and exports what is shipped."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from liveavatar.checkpoints.store import write_weights
+from liveavatar.config import nano
+from liveavatar.model.codec import Codec
+from liveavatar.model.light_decoder import LightDecoder
+from liveavatar.model.text import HashedWords
+from liveavatar.model.transformer import initialise
+from liveavatar.training import checkpoint
+from liveavatar.training.codec_stage import CodecStage, LightStage
+from liveavatar.training.data import shard_files
+from liveavatar.training.diffusion_forcing import ForcingStage, Generator
+from liveavatar.training.loop import Stage, train
+from liveavatar.training.prepare import encode_shard, measure_statistics
+from liveavatar.training.recipes import ForcingOptions, Recipe
+
+logger = logging.getLogger(__name__)
+STATISTICS = "latent_statistics.safetensors"
+
+
+def run(recipe: Recipe, shards: Path, codec: Path | None, out: Path, max_minutes: float) -> None:
+    """Train the recipe's stage into `out`, resuming what is there."""
+    torch.manual_seed(recipe.seed)  # initial weights only; everything later is keyed by step
+    train(_stage(recipe, shards, codec), recipe, out, max_minutes)
+
+
+def _stage(recipe: Recipe, shards: Path, codec: Path | None) -> Stage:
+    profile = nano()
+    if recipe.stage == "codec":
+        return CodecStage(Codec(profile.codec), shards, recipe.seed, recipe.batch)
+    if recipe.stage == "light" and codec is not None:
+        return LightStage(load_codec(codec), LightDecoder(profile.codec), shards, recipe.seed, recipe.batch)
+    model = Generator(profile)
+    initialise(model.transformer, torch.Generator().manual_seed(recipe.seed))
+    return ForcingStage(profile, model, shards, recipe.seed, recipe.batch, ForcingOptions())
+
+
+def load_codec(folder: Path) -> Codec:
+    """The codec of a training folder with its averaged weights and, once measured, its latent statistics."""
+    codec = Codec(nano().codec)
+    codec.load_state_dict(load_file(averaged(folder)))
+    if (folder / STATISTICS).exists():
+        codec.load_state_dict(load_file(folder / STATISTICS), strict=False)
+    return codec.eval().requires_grad_(False)
+
+
+def averaged(folder: Path) -> Path:
+    """The averaged weights of a training folder's newest checkpoint."""
+    found = checkpoint.latest(folder)
+    if found is None:
+        raise FileNotFoundError(f"no checkpoint in {folder}; train that stage first")
+    return found / "ema.safetensors"
+
+
+def prepare(shards: Path, codec_folder: Path, latents: Path, part: int = 0, parts: int = 1) -> None:
+    """Encode every `parts`-th rendered shard from the `part`-th on; measures the latent statistics first if need be."""
+    from safetensors.torch import save_file
+
+    codec = load_codec(codec_folder)
+    if not (codec_folder / STATISTICS).exists():
+        measure_statistics(codec, shards)
+        save_file({"latents_mean": codec.latents_mean, "latents_std": codec.latents_std}, codec_folder / STATISTICS)
+    c = nano().transformer
+    words = HashedWords(c.text_dim, c.text_len)
+    latents.mkdir(parents=True, exist_ok=True)
+    for source in shard_files(shards)[part::parts]:
+        encode_shard(codec, words, source, latents / source.name)
+        logger.info("encoded %s", source.name)
+
+
+def export(codec: Path, light: Path, stage1: Path, weights: Path) -> None:
+    """Averaged weights of all stages to bf16 files with a manifest: what the package ships."""
+    parts = {"light_decoder": load_file(averaged(light)), "generator": load_file(averaged(stage1))}
+    parts["codec"] = dict(load_codec(codec).state_dict())
+    recipes = {"codec": codec, "light_decoder": light, "generator": stage1}
+    records = {name: _record(folder) for name, folder in recipes.items()}
+    write_weights(weights, "nano", parts, records)
+
+
+def _record(folder: Path) -> dict[str, object]:
+    """Recipe, steps done and the last held-out figures of a training folder."""
+    found = checkpoint.latest(folder)
+    assert found is not None
+    state = json.loads((found / "state.json").read_text())
+    lines = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
+    held_out = [line["held_out"] for line in lines if "held_out" in line]
+    return {**state, "held_out": held_out[-1] if held_out else None}
