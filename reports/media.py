@@ -1,0 +1,152 @@
+"""Pictures, videos and voices of a run as things a page can carry: data URIs, posters, envelopes."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import av
+import numpy as np
+from PIL import Image
+
+from reports import strips
+from reports.data import Clip, Run
+
+POSTER_QUALITY = 85
+PICTURE_MAX_BYTES = 300_000
+PICTURE_MAX_SIDE = 480
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video as the page shows it; ``source`` is a data URI or a path relative to the page."""
+
+    source: str
+    embedded: bool
+    size_bytes: int
+    poster: str
+    width: int
+    height: int
+
+
+class Shelf:
+    """Hands out videos of a run; embeds them, in the order asked, while the budget lasts."""
+
+    def __init__(self, run: Run, budget_bytes: int) -> None:
+        self._run = run
+        self._left = budget_bytes
+        self._made: dict[Clip, Video | None] = {}
+
+    def video(self, clip: Clip) -> Video | None:
+        """The video of a clip, or None when there is no file. Asking twice returns the same object."""
+        if clip not in self._made:
+            self._made[clip] = self._make(clip)
+        return self._made[clip]
+
+    @property
+    def embedded(self) -> list[Video]:
+        """Videos that lie inside the page."""
+        return [video for video in self._made.values() if video and video.embedded]
+
+    @property
+    def linked(self) -> list[Video]:
+        """Videos that the page finds in the run folder, because the budget was spent."""
+        return [video for video in self._made.values() if video and not video.embedded]
+
+    def _make(self, clip: Clip) -> Video | None:
+        path = self._run.folder(clip) / "video.mp4"
+        if not path.is_file() or path.stat().st_size == 0:
+            return None
+        size_bytes = path.stat().st_size
+        still = strips.first_still(path)
+        poster = jpeg_uri(still.image) if still else ""
+        width, height = still.image.size if still else (96, 128)
+        if size_bytes > self._left:
+            return Video(relative_link(path, self._run.root), False, size_bytes, poster, width, height)
+        self._left -= size_bytes
+        return Video(data_uri(path.read_bytes(), "video/mp4"), True, size_bytes, poster, width, height)
+
+
+def data_uri(content: bytes, media_type: str) -> str:
+    """Bytes as a base64 data URI."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def relative_link(path: Path, root: Path) -> str:
+    """The address of a file of the run, seen from ``RUN/report/index.html``."""
+    return "../" + quote(path.relative_to(root).as_posix())
+
+
+def jpeg_uri(image: Image.Image, max_side: int = 640) -> str:
+    """A picture as a JPEG data URI, no side longer than ``max_side``."""
+    picture = image.convert("RGB")
+    picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=POSTER_QUALITY, optimize=True)
+    return data_uri(buffer.getvalue(), "image/jpeg")
+
+
+def picture_uri(path: Path | None, max_side: int = PICTURE_MAX_SIDE) -> str:
+    """A picture file as a data URI; shrunk when large, empty when absent or unreadable."""
+    if path is None:
+        return ""
+    try:
+        with Image.open(path) as image:
+            small = path.stat().st_size <= PICTURE_MAX_BYTES and max(image.size) <= max_side
+            if small and image.format in ("PNG", "JPEG"):
+                return data_uri(path.read_bytes(), f"image/{image.format.lower()}")
+            return jpeg_uri(image, max_side)
+    except (OSError, ValueError):
+        return ""
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """The outline of a voice: lowest and highest value in each of equal time bins."""
+
+    duration_s: float
+    low: np.ndarray
+    high: np.ndarray
+
+
+def envelope(path: Path | None, bins: int = 480) -> Envelope | None:
+    """Outline of an audio file in -1..1; None when absent or unreadable."""
+    if path is None:
+        return None
+    try:
+        wave, rate_hz = _samples(path)
+    except (OSError, IndexError, av.FFmpegError):
+        return None
+    if wave.size < bins or not np.isfinite(wave).all():
+        return None
+    edges = np.linspace(0, wave.size, bins + 1).astype(int)
+    high = np.maximum.reduceat(wave, edges[:-1])
+    low = np.minimum.reduceat(wave, edges[:-1])
+    peak = max(float(np.abs(wave).max()), 1e-6)
+    return Envelope(wave.size / rate_hz, low / peak, high / peak)
+
+
+def _samples(path: Path) -> tuple[np.ndarray, int]:
+    """Mono float samples and their rate."""
+    pieces = []
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        resampler = av.AudioResampler(format="flt", layout="mono")
+        for frame in container.decode(stream):
+            pieces += [piece.to_ndarray().ravel() for piece in resampler.resample(frame)]
+        pieces += [piece.to_ndarray().ravel() for piece in resampler.resample(None)]
+        rate_hz = int(stream.rate)
+    return (np.concatenate(pieces) if pieces else np.zeros(0, np.float32)), rate_hz
+
+
+def playback_fps(path: Path) -> float | None:
+    """Frames per second that a video file declares."""
+    try:
+        with av.open(str(path)) as container:
+            rate = container.streams.video[0].average_rate
+            return float(rate) if rate else None
+    except (OSError, IndexError, av.FFmpegError):
+        return None
