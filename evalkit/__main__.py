@@ -1,0 +1,8 @@
+"""Lets `python -m evalkit` start the command line."""
+
+import sys
+
+from evalkit.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""The command line: verbs and their options. Bodies are in `commands`, imported when a verb is chosen."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+EXAMPLES = """\
+A full example, from a fresh clone to a report and its table:
+
+  python -m evalkit list
+  python -m evalkit doctor table2
+  python -m evalkit run table2
+  python -m evalkit status runs/table2-quick
+  python -m evalkit table runs/table2-quick
+  python -m evalkit verify runs/table2-quick
+
+A second identical `run` computes nothing again; Ctrl-C leaves a run that the same command continues.
+Exit codes: 0 complete, 1 complete with failed records, 2 bad definition or missing prerequisite, 3 gate failed,
+130 interrupted (resumable).
+"""
+RUN_EXAMPLES = """\
+examples:
+  python -m evalkit run table2
+  python -m evalkit run table2 --limit 2 --metrics sync_c,dino_s --out runs/try
+  python -m evalkit run ablations --suite full
+  python -m evalkit run stress --seconds 600
+  python -m evalkit run table2 --retry-failed
+"""
+PLAN_EXAMPLES = "example:\n  python -m evalkit plan table2 --limit 2\n"
+LIST_EXAMPLES = "examples:\n  python -m evalkit list\n  python -m evalkit list metrics --json\n"
+DOCTOR_EXAMPLES = "example:\n  python -m evalkit doctor table2 --out runs/table2-quick\n"
+
+
+def run_example(verb: str, more: str = "") -> str:
+    """The example of a verb that works on a finished run."""
+    return f"example:\n  python -m evalkit {verb} runs/table2-quick{more}\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit code."""
+    options = build_parser().parse_args(arguments)
+    from evalkit import commands
+    from evalkit.errors import EvalkitError
+
+    try:
+        return int(getattr(commands, options.command)(options))
+    except EvalkitError as error:
+        print(f"evalkit: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nevalkit: interrupted; the same command continues", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        from evalkit.errors import is_disk_full
+
+        if not is_disk_full(error):
+            raise
+        print("evalkit: no space left on the disk; free some and run the same command again", file=sys.stderr)
+        return 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All verbs."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evalkit",
+        description="Run talking-video systems over test sets, measure them, and write tables that can be trusted.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    listing = _verb(verbs, "list", "list_names", "what can be named, one line each", LIST_EXAMPLES)
+    listing.add_argument("what", nargs="?", help="methods, metrics, datasets or experiments; default: all of them")
+    _selections(listing)
+    plan = _verb(verbs, "plan", "plan", "what a run would do, and why any record is stale", PLAN_EXAMPLES)
+    _experiment(plan)
+    doctor = _verb(verbs, "doctor", "doctor", "check interpreter, packages, weights, codecs and disk", DOCTOR_EXAMPLES)
+    _experiment(doctor, default="table2")
+    run = _verb(verbs, "run", "run", "plan, generate, score, then write tables and the report", RUN_EXAMPLES)
+    _experiment(run)
+    status = _verb(verbs, "status", "status", "counts, rate, time left and failing records", run_example("status"))
+    _run_folder(status)
+    score = _verb(verbs, "score", "score", "compute missing or stale scores only", run_example("score", " --metrics sync_c"))
+    _run_folder(score)
+    score.add_argument("--force", action="store_true", help="compute all selected scores again, from stored features")
+    table = _verb(verbs, "table", "table", "print tables with intervals and denominators", run_example("table", " --json"))
+    _run_folder(table)
+    table.add_argument("--format", choices=("md", "csv", "tex"), default="md", help="default: md")
+    report = _verb(verbs, "report", "report", "write the HTML report", run_example("report"))
+    _run_folder(report)
+    verify = _verb(verbs, "verify", "verify", "hash every artefact again and list what is missing", run_example("verify"))
+    _run_folder(verify)
+    return parser
+
+
+def _verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, command: str, help_text: str, examples: str
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(
+        name,
+        help=help_text,
+        description=help_text[0].upper() + help_text[1:] + ".",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _experiment(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    parser.add_argument("experiment", nargs="?" if default else None, default=default, help="table2, ablations or stress")
+    _selections(parser)
+
+
+def _run_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, such as runs/table2-quick")
+    _selections(parser)
+
+
+def _selections(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("selections")
+    for name in ("methods", "metrics", "samples", "seeds"):
+        group.add_argument(f"--{name}", type=_comma_list, default=(), metavar="A,B", help=f"only these {name}, or all")
+    group.add_argument("--limit", type=int, metavar="N", help="first N samples of a fixed shuffled order; marked partial")
+    group.add_argument("--suite", default="quick", help="quick or full; default: quick")
+    group.add_argument("--profile", default="nano", help="nano or s2v-14b; default: nano")
+    group.add_argument("--out", type=Path, metavar="RUN", help="run folder; default: runs/EXPERIMENT-SUITE")
+    group.add_argument("--seconds", type=float, help="length of a stress stream; default: 10010")
+    group.add_argument("--json", action="store_true", help="print JSON instead of text")
+    group.add_argument("--retry-failed", action="store_true", help="try failed records again")
+    group.add_argument("--threads", type=int, help="processor threads of a worker; default: as the libraries choose")
+    group.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help="register more methods or metrics")
+
+
+def _comma_list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -1,0 +1,165 @@
+"""Checks of what a run needs: interpreter, packages, weights, codecs, write access and disk space."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from evalkit import measures
+from evalkit.definition import unique_columns
+from evalkit.experiments import Experiment
+from evalkit.fingerprint import file_sha256
+from evalkit.methods import get_method
+
+OK, WARN, FAIL = "ok", "warn", "fail"
+LEAST_FREE_BYTES = 2 * 2**30
+CORE = ("numpy", "torch", "av", "safetensors")
+HELPFUL = {
+    "rich": "pip install rich",
+    "diffusers": "pip install diffusers",
+    "espeakng_loader": "pip install espeakng-loader",
+    "jinja2": "pip install jinja2",
+    "matplotlib": "pip install matplotlib",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding; `fix` says what to do about it."""
+
+    name: str
+    state: str
+    detail: str
+    fix: str = ""
+
+
+def examine(experiment: Experiment, profile: str, out: Path) -> list[Check]:
+    """All checks for an experiment whose run will be written to `out`."""
+    checks: list[Check] = []
+    probes: list[Callable[[], Iterator[Check]]] = [
+        _interpreter,
+        _packages,
+        _codecs,
+        lambda: _methods(experiment, profile),
+        lambda: _metrics(experiment, profile),
+        lambda: _weights(profile),
+        lambda: _place(out),
+    ]
+    for probe in probes:
+        checks += probe()
+    return checks
+
+
+def _interpreter() -> Iterator[Check]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    good = sys.version_info >= (3, 11)
+    yield Check("python", OK if good else FAIL, version, "" if good else "use Python 3.11 or later")
+
+
+def _packages() -> Iterator[Check]:
+    for name in CORE:
+        yield _package(name, FAIL, f"pip install {name}")
+    for name, fix in HELPFUL.items():
+        yield _package(name, WARN, fix)
+
+
+def _package(name: str, state_if_missing: str, fix: str) -> Check:
+    if importlib.util.find_spec(name) is None:
+        return Check(name, state_if_missing, "not installed", fix)
+    try:
+        version = importlib.metadata.version(name.replace("_", "-"))
+    except importlib.metadata.PackageNotFoundError:
+        version = "installed"
+    return Check(name, OK, version)
+
+
+def _codecs() -> Iterator[Check]:
+    if importlib.util.find_spec("av") is None:
+        return
+    import av
+
+    for codec, use in (("libx264", "videos"), ("flac", "lossless voices"), ("aac", "voices for players")):
+        try:
+            av.codec.Codec(codec, "w")
+            yield Check(f"codec {codec}", OK, use)
+        except ValueError:
+            yield Check(f"codec {codec}", FAIL, f"PyAV cannot write {use}", "pip install --force-reinstall av")
+
+
+def _methods(experiment: Experiment, profile: str) -> Iterator[Check]:
+    for name in experiment.methods:
+        problem = get_method(name).problem(profile)
+        yield Check(f"method {name}", FAIL if problem else OK, problem or get_method(name).needs)
+
+
+def _metrics(experiment: Experiment, profile: str) -> Iterator[Check]:
+    for column in unique_columns(experiment.tables):
+        info = measures.describe(column, profile)
+        detail = info.reason or measures.backbone_label(info.backbone) or "from speed records"
+        yield Check(f"metric {column.metric}", WARN if info.reason else OK, detail)
+
+
+def _weights(profile: str) -> Iterator[Check]:
+    for package in ("liveavatar", "evalkit.metrics"):
+        folder = _package_folder(package)
+        manifest = folder / "weights" / profile / "manifest.json" if folder else None
+        if manifest is None or not manifest.is_file():
+            yield Check(
+                f"weights {package}", FAIL, f"no manifest for profile {profile}", "install the package with its weights"
+            )
+            continue
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        for name, sha256 in sorted(set(_declared(content))):
+            path = manifest.parent / name
+            good = path.is_file() and file_sha256(path) == sha256
+            detail = f"sha256 {sha256[:12]}" if good else "missing or altered"
+            yield Check(
+                f"weights {package}/{name}", OK if good else FAIL, detail, "" if good else "install the package again"
+            )
+
+
+def _declared(content: object) -> Iterator[tuple[str, str]]:
+    """Every {file, sha256} pair in a manifest, however deep; a mapping from file name to entry counts too."""
+    if isinstance(content, list):
+        for one in content:
+            yield from _declared(one)
+    if not isinstance(content, dict):
+        return
+    if isinstance(content.get("file"), str) and isinstance(content.get("sha256"), str):
+        yield content["file"], content["sha256"]
+    for name, one in content.items():
+        if isinstance(one, dict) and name.endswith(".safetensors") and isinstance(one.get("sha256"), str):
+            yield name, one["sha256"]
+        yield from _declared(one)
+
+
+def _place(out: Path) -> Iterator[Check]:
+    home = next((one for one in (out, *out.absolute().parents) if one.is_dir()), Path())
+    try:
+        with tempfile.NamedTemporaryFile(dir=home):
+            pass
+        yield Check("write access", OK, str(home))
+    except OSError as error:
+        yield Check("write access", FAIL, f"{home}: {error.strerror}", "choose another folder with --out")
+        return
+    free = shutil.disk_usage(home).free
+    state = OK if free >= LEAST_FREE_BYTES else WARN
+    yield Check("disk space", state, f"{free / 2**30:.1f} GiB free", "" if state == OK else "free some space or use --out")
+    yield Check("processors", OK, f"{os.cpu_count()}")
+
+
+def _package_folder(package: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(package)
+    except ModuleNotFoundError:
+        return None
+    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None

@@ -1,0 +1,147 @@
+"""A run from start to end: lock, plan, jobs phase by phase, then tables, statistics and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from evalkit.definition import FILE, Definition, load_definition, save_definition
+from evalkit.derived import build_report, write_derived
+from evalkit.errors import EvalkitError, PrerequisiteMissingError
+from evalkit.jobs import phase_jobs
+from evalkit.lock import RunLock
+from evalkit.plan import Plan, make_plan
+from evalkit.progress import Console
+from evalkit.records import GENERATE, SCORE, SPEED
+from evalkit.resolve import Selection, resolve
+from evalkit.runner import Driver, Interrupts, Outcome
+from evalkit.store import Store
+
+COMPLETE, WITH_FAILURES, BAD_DEFINITION, INTERRUPTED = 0, 1, 2, 130
+PHASES = (GENERATE, SPEED, SCORE)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run, as opposed to what."""
+
+    retry_failed: bool = False
+    threads: int | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a run ended."""
+
+    exit_code: int
+    plan: Plan
+    outcome: Outcome
+    report: Path | None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a run holds while it lasts."""
+
+    lock: RunLock
+    interrupts: Interrupts
+    options: Options
+    console: Console
+
+
+def run_experiment(name: str, selection: Selection, run: Path, options: Options, console: Console) -> Finished:
+    """Do everything an experiment wants that is not done yet."""
+    check_same_run(run, name, selection)
+    with Interrupts() as interrupts, RunLock(run, options.command) as lock:
+        _announce(lock, run, console)
+        check_prerequisites(resolve(name, selection, run, console, build=False), selection, console)
+        definition = resolve(name, selection, run, console)
+        save_definition(run, definition)
+        return _execute(definition, run, PHASES, Context(lock, interrupts, options, console))
+
+
+def score_run(run: Path, definition: Definition, options: Options, console: Console, is_forced: bool) -> Finished:
+    """Compute the scores that are missing or stale for clips that exist; with `is_forced`, all of them."""
+    with Interrupts() as interrupts, RunLock(run, options.command) as lock:
+        _announce(lock, run, console)
+        if is_forced:
+            _forget_scores(run, definition)
+        return _execute(definition, run, (SCORE,), Context(lock, interrupts, options, console))
+
+
+def _execute(definition: Definition, run: Path, phases: Sequence[str], context: Context) -> Finished:
+    store, options = Store(run), context.options
+    store.sweep()
+    driver = Driver(store, context.console, context.lock, context.interrupts)
+    plan = make_plan(store, definition)
+    for phase in phases:
+        jobs = phase_jobs(plan, definition, phase, options.retry_failed)
+        outcome = driver.run([replace(job, options={**job.options, "threads": options.threads}) for job in jobs])
+        if jobs:
+            plan = make_plan(store, definition)
+        if outcome.is_over:
+            break
+    return _finish(store, definition, plan, driver.outcome, phases)
+
+
+def _forget_scores(run: Path, definition: Definition) -> None:
+    """Remove the score records of what is selected; stored features stay."""
+    for item in make_plan(Store(run), definition).of(SCORE):
+        (run / item.key.path).unlink(missing_ok=True)
+
+
+def _finish(store: Store, definition: Definition, plan: Plan, outcome: Outcome, phases: Sequence[str]) -> Finished:
+    if outcome.disk_full:
+        return Finished(BAD_DEFINITION, plan, outcome, None, outcome.disk_full)
+    # Tables of a score or narrowed run show the whole definition, so that nothing disappears from them.
+    whole = load_definition(store.root)
+    write_derived(store, whole, plan if whole == definition else make_plan(store, whole))
+    if outcome.is_interrupted:
+        return Finished(INTERRUPTED, plan, outcome, None, "interrupted; the same command continues")
+    report, problem = build_report(store)
+    relevant = [item for phase in phases for item in plan.of(phase)]
+    unfinished = [item for item in relevant if item.state not in ("done", "invalid")]
+    return Finished(WITH_FAILURES if unfinished else COMPLETE, plan, outcome, report, problem)
+
+
+def check_same_run(run: Path, name: str, selection: Selection) -> None:
+    """A run folder belongs to one experiment, suite and profile; other selections may change."""
+    if not (run / FILE).is_file():
+        return
+    held = load_definition(run)
+    for what, old, new in (
+        ("experiment", held.name, name),
+        ("suite", held.suite, selection.suite),
+        ("profile", held.profile, selection.profile),
+    ):
+        if old != new:
+            raise EvalkitError(f"{run} holds {what} {old}, not {new}; give another folder with --out")
+
+
+def check_prerequisites(definition: Definition, selection: Selection, console: Console) -> None:
+    """Refuse to begin when a wanted method cannot run; say which columns will stay empty.
+
+    A run that left its main row out would look like a success. A metric without a network yet is a known gap of the
+    table, unless it was asked for by name.
+    """
+    wanted = {row.method for table in definition.tables for row in table.rows if row.reason}
+    blocked = [one for one in definition.methods if one.reason and one.name not in wanted and not one.is_left_out]
+    if blocked:
+        ready = ",".join(one.name for one in definition.runnable())
+        raise PrerequisiteMissingError(blocked[0].reason + (f"; or run the others: --methods {ready}" if ready else ""))
+    if not definition.runnable():
+        raise PrerequisiteMissingError("no method to run; see: python -m evalkit list methods")
+    for metric in definition.metrics:
+        if metric.reason and metric.name in selection.metrics:
+            raise PrerequisiteMissingError(f"metric {metric.name} cannot be measured: {metric.reason}")
+        if metric.reason and not metric.is_left_out:
+            console.say(f"not measured: {metric.name}: {metric.reason}")
+
+
+def _announce(lock: RunLock, run: Path, console: Console) -> None:
+    if lock.taken_over:
+        console.say(lock.taken_over)
+    console.say(f"run folder: {run}")

@@ -1,0 +1,128 @@
+"""Scores one video per item: features once for all metrics, kept in files, then the arithmetic of each metric."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evalkit import measures
+from evalkit.definition import MetricInfo
+from evalkit.errors import brief, is_disk_full
+from evalkit.jobs import Part, WorkItem
+from evalkit.makers.base import Maker, new_record
+from evalkit.methods.base import VIDEO
+from evalkit.names import slug
+from evalkit.records import DONE, FAILED, Failure, Key, Record
+from evalkit.store import write_bytes
+
+SOURCE = "_source"
+Arrays = dict[str, np.ndarray]
+
+
+class ScoreMaker(Maker):
+    """All scores that are due for a video."""
+
+    def make(self, item: WorkItem) -> list[Record]:
+        """Extract what is not on disk yet, then score."""
+        infos = {part.key.metric: self._info(part.key.metric) for part in item.parts}
+        features = self._features(item.parts[0], list(infos.values()))
+        return [self._score(part, infos[part.key.metric], features) for part in item.parts]
+
+    def _info(self, name: str) -> MetricInfo:
+        info = self.definition.metric(name)
+        if info is None:
+            raise KeyError(f"metric {name} is not part of this run's definition")
+        return info
+
+    def _features(self, part: Part, infos: list[MetricInfo]) -> dict[str, Arrays]:
+        """Arrays by extractor: from files whose source is this very video, else extracted now."""
+        sources = {name: _source(info, name, part) for info in infos for name in info.extractors}
+        found: dict[str, Arrays] = {}
+        for name, source in sources.items():
+            arrays = read_features(self.store.path(features_path(name, part.key)), source)
+            if arrays is not None:
+                found[name] = arrays
+        left = [name for name in sources if name not in found]
+        if left:
+            video = self.store.path(f"{part.key.artefact_dir}/{VIDEO}")
+            made = measures.extract(video, self._entry(part.key), [info.name for info in infos], left)
+            for name in left:
+                write_features(self.store.path(features_path(name, part.key)), made[name], sources[name])
+            found.update(made)
+        return found
+
+    def _score(self, part: Part, info: MetricInfo, features: Mapping[str, Arrays]) -> Record:
+        metric = measures.get_metric(info.name)
+        try:
+            score = metric.score({name: features[name] for name in info.extractors}, self._entry(part.key))
+        except Exception as error:
+            if is_disk_full(error):
+                raise
+            record = new_record(part, FAILED)
+            record.error = Failure(type(error).__name__, brief(error))
+            return record
+        record = new_record(part, DONE)
+        record.outputs = {
+            "value": score.value,
+            "reason": score.reason,
+            "unit": info.unit,
+            "direction": info.direction,
+            "backbone": info.backbone,
+            "details": score.details,
+            "series": {
+                name: {"t_s": _floats(times), "value": _floats(values)} for name, (times, values) in score.series.items()
+            },
+        }
+        record.artefacts = [self.store.artefact(features_path(name, part.key)) for name in info.extractors]
+        return record
+
+    def _entry(self, key: Key) -> Any:
+        sample = self.loaded_set(key.dataset).samples[key.sample]
+        return sample.entry if sample.entry is not None else sample
+
+
+def features_path(extractor: str, key: Key) -> str:
+    """Where the features of a clip lie in the run folder."""
+    return f"features/{slug(extractor)}/{slug(key.method)}/{slug(key.dataset)}/{key.clip}.npz"
+
+
+def write_features(path: Path, arrays: Mapping[str, np.ndarray], source: Mapping[str, Any]) -> None:
+    """Keep arrays with a note of what they were made from; the same arrays give the same bytes."""
+    buffer = io.BytesIO()
+    note = np.frombuffer(json.dumps(source, sort_keys=True).encode(), np.uint8)
+    content: dict[str, Any] = {SOURCE: note, **dict(sorted(arrays.items()))}
+    np.savez_compressed(buffer, **content)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_features(path: Path, source: Mapping[str, Any]) -> Arrays | None:
+    """Arrays from a file, or None when it is missing, damaged or made from something else."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return None
+    note = arrays.pop(SOURCE, None)
+    if note is None or note.tobytes() != json.dumps(source, sort_keys=True).encode():
+        return None
+    return arrays
+
+
+def _source(info: MetricInfo, extractor: str, part: Part) -> dict[str, Any]:
+    return {
+        "extractor": extractor,
+        "version": measures.extractor_version(info.name, extractor),
+        "backbone": info.backbone.get("digest"),
+        "video": part.inputs["video"],
+        "sample": part.inputs["sample"],
+    }
+
+
+def _floats(values: Any) -> list[float]:
+    return [round(float(value), 6) for value in values]

@@ -1,0 +1,130 @@
+"""The one door to metrics: those of `evalkit.metrics` and those that a plug-in adds."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evalkit.definition import MetricInfo
+from evalkit.errors import brief
+from evalkit.experiments import Column
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Features = Mapping[str, Mapping[str, np.ndarray]]
+
+SPEED_COLUMNS = {"fps": "fps_end_to_end", "ttff": "ttff"}
+"""Columns that come from speed records, and the field they show."""
+
+NO_BACKBONE = {"ase": "no ASE backbone in profile {profile} yet", "iqa": "no IQA backbone in profile {profile} yet"}
+
+
+@dataclass(frozen=True)
+class AddedMetric:
+    """A plug-in's metric: the metric itself and the function that gives its features from a video file."""
+
+    metric: Any
+    extract: Callable[[Path, Any], dict[str, dict[str, Any]]]
+
+
+_ADDED: dict[str, AddedMetric] = {}
+
+
+def register_metric(name: str, added: AddedMetric) -> None:
+    """Add a metric under `name`, for plug-ins and tests."""
+    _ADDED[name] = added
+
+
+def metric_names() -> list[str]:
+    """Every metric that can be named, also those that come from speed records or have no network yet."""
+    shipped = _registry().metric_names() if _registry() else []
+    return list(dict.fromkeys([*NO_BACKBONE, *shipped, *SPEED_COLUMNS, *_ADDED]))
+
+
+def get_metric(name: str) -> Any:
+    """The metric object, or None for a name without one."""
+    if name in _ADDED:
+        return _ADDED[name].metric
+    registry = _registry()
+    return registry.get_metric(name) if registry and name in registry.metric_names() else None
+
+
+def describe(column: Column, profile: str) -> MetricInfo:
+    """What a table column measures here, or why it cannot."""
+    plain = MetricInfo(column.metric, column.title, column.unit, column.direction, column.digits, in_paper=column.in_paper)
+    if column.metric in SPEED_COLUMNS:
+        return plain
+    try:
+        metric = get_metric(column.metric)
+        backbone = _backbone(metric) if metric is not None else {}
+    except (ImportError, OSError, RuntimeError, KeyError) as error:
+        return _without(plain, f"{type(error).__name__}: {brief(error)}")
+    if metric is None:
+        reason = NO_BACKBONE.get(column.metric, "no metric of this name is registered")
+        return _without(plain, reason.format(profile=profile))
+    return MetricInfo(
+        name=column.metric,
+        title=column.title,
+        unit=column.unit or str(getattr(metric, "unit", "")),
+        direction=str(getattr(metric, "direction", column.direction)),
+        digits=column.digits,
+        version=str(getattr(metric, "version", "1")),
+        extractors=tuple(metric.extractors),
+        backbone=backbone,
+        in_paper=column.in_paper,
+    )
+
+
+def extract(video: Path, sample: Any, metrics: Sequence[str], extractors: Sequence[str]) -> dict[str, Any]:
+    """Features by extractor; a shipped video is decoded once for all extractors."""
+    found: dict[str, Any] = {}
+    for name in metrics:
+        if name in _ADDED:
+            made = _ADDED[name].extract(video, sample)
+            found.update({extractor: arrays for extractor, arrays in made.items() if extractor in extractors})
+    left = [name for name in extractors if name not in found]
+    if left:
+        from evalkit.metrics.extract import extract as extract_shipped
+
+        found.update(extract_shipped(video, sample, left))
+    return found
+
+
+def extractor_version(metric: str, extractor: str) -> str:
+    """The declared version of an extractor, so that its stored features can become stale."""
+    if metric in _ADDED:
+        return str(getattr(_ADDED[metric].metric, "version", "1"))
+    registry = _registry()
+    return str(getattr(registry.get_extractor(extractor), "version", "1")) if registry else ""
+
+
+def backbone_label(backbone: Mapping[str, Any]) -> str | None:
+    """Short text for a table header: name and the first digits of the weights' digest."""
+    if not backbone:
+        return None
+    mark = str(backbone.get("digest") or "")[:12]
+    return f"{backbone['name']}@{mark}" if mark else str(backbone["name"])
+
+
+def _registry() -> Any:
+    if importlib.util.find_spec("evalkit.metrics") is None:
+        return None
+    from evalkit.metrics import registry
+
+    return registry
+
+
+def _backbone(metric: Any) -> dict[str, Any]:
+    value = metric.backbone
+    value = value() if callable(value) else value
+    if value is None:
+        return {}
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else dict(value)
+
+
+def _without(info: MetricInfo, reason: str) -> MetricInfo:
+    return MetricInfo(info.name, info.title, info.unit, info.direction, info.digits, in_paper=info.in_paper, reason=reason)

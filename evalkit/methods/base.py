@@ -1,0 +1,88 @@
+"""What a method is: something that makes a video from a picture, a voice and a prompt, and is never shown the truth."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SYSTEM, CONTROL, ABLATION = "system", "control", "ablation"
+VIDEO, TIMELINE = "video.mp4", "timeline.jsonl"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that a method is given of a sample."""
+
+    id: str
+    image: Path
+    audio: Path
+    prompt: str
+
+
+@dataclass(frozen=True)
+class ControlInputs(Inputs):
+    """What a control row is given besides: the set's own entry with its truth, and the voice of the next sample.
+
+    `pictures` is where the drawn truth of this sample is kept, without sound, for all controls to share.
+    """
+
+    entry: Any = None
+    other_audio: Path = Path()
+    pictures: Path = Path()
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A finished clip. `timeline` is None for methods that make nothing in time, such as controls."""
+
+    video: Path
+    timeline: Path | None
+    frames: int
+    fps: float
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Session(ABC):
+    """A loaded method that makes clip after clip."""
+
+    @abstractmethod
+    def generate(self, inputs: Inputs, seed: int, out_dir: Path) -> Generation:
+        """Make one clip as out_dir/video.mp4 and, if the method measures itself, out_dir/timeline.jsonl."""
+
+    def stream(self, inputs: Inputs, voice: Iterator[np.ndarray], seed: int, out_dir: Path) -> Generation:
+        """As `generate`, with the voice (float32, 16 kHz) arriving in pieces instead of from `inputs.audio`."""
+        raise NotImplementedError(f"{type(self).__name__} cannot stream, so it has no stress test")
+
+    def close(self) -> None:  # noqa: B027 - most sessions hold nothing that needs closing
+        """Let go of what was loaded."""
+
+
+class Method(ABC):
+    """A row of a table. Raise `version` whenever the same inputs would give another video."""
+
+    name: str
+    title: str
+    kind: ClassVar[str] = SYSTEM
+    version: ClassVar[str] = "1"
+    needs: ClassVar[str] = ""
+
+    @abstractmethod
+    def load(self, profile: str) -> Session:
+        """Load weights once and be ready to generate."""
+
+    def identity(self, profile: str) -> dict[str, Any]:
+        """What besides name and version decides the result: options and digests of weights. No paths, no hosts."""
+        return {}
+
+    def problem(self, profile: str) -> str:
+        """Why this method cannot run here, with the fix; empty when it can."""
+        return ""
+
+
+Factory = Callable[[], Method]

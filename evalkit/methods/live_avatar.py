@@ -1,0 +1,142 @@
+"""Live Avatar and its ablations: switches of the one rollout, run through `liveavatar.pipeline`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evalkit.errors import PrerequisiteMissingError
+from evalkit.fingerprint import digest
+from evalkit.methods.base import ABLATION, SYSTEM, TIMELINE, VIDEO, Generation, Inputs, Method, Session
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from liveavatar.pipeline import Pipeline
+
+SUPPORTED_PROFILES = ("nano",)
+
+
+class LiveAvatar(Method):
+    """The streaming rollout under one set of options."""
+
+    version = "1"
+    needs = "nano weights (shipped)"
+
+    def __init__(self, name: str, title: str, kind: str = SYSTEM, **options: Any) -> None:
+        self.name, self.title, self.options = name, title, options
+        self.kind = kind  # type: ignore[misc]  # the same class serves the system and its ablations
+
+    def load(self, profile: str) -> Session:
+        """Load the weights once."""
+        problem = self.problem(profile)
+        if problem:
+            raise PrerequisiteMissingError(problem)
+        from liveavatar import pipeline
+
+        return LiveAvatarSession(pipeline.load(profile=profile), self._rollout(profile))
+
+    def identity(self, profile: str) -> dict[str, Any]:
+        """Profile, its sizes, options and the digest of the shipped weights."""
+        from liveavatar.config import profile as get_profile
+
+        return {
+            "profile": profile,
+            "config": digest(asdict(get_profile(profile))),
+            "options": asdict(self._rollout(profile)),
+            "weights": weights_digest(profile),
+        }
+
+    def problem(self, profile: str) -> str:
+        """Missing weights or an unknown profile, with the fix."""
+        if profile not in SUPPORTED_PROFILES:
+            return f"{self.name} has no profile {profile} yet; use --profile nano"
+        if not weights_digest(profile):
+            return f"{self.name} needs the weights of profile {profile}; train them: python -m liveavatar.training --help"
+        return ""
+
+    def _rollout(self, profile: str) -> Any:
+        from dataclasses import replace
+
+        from liveavatar.config import profile as get_profile
+
+        return replace(get_profile(profile).rollout, **self.options)
+
+
+class LiveAvatarSession(Session):
+    """A loaded pipeline with fixed options."""
+
+    def __init__(self, pipeline: Pipeline, options: Any) -> None:
+        self.pipeline, self.options = pipeline, options
+
+    def generate(self, inputs: Inputs, seed: int, out_dir: Path) -> Generation:
+        """Stream the voice through the model into out_dir."""
+        video, timeline = out_dir / VIDEO, out_dir / TIMELINE
+        result = self.pipeline.generate(
+            inputs.image,
+            inputs.audio,
+            video,
+            prompt=inputs.prompt,
+            seed=seed,
+            sample_id=inputs.id,
+            options=self.options,
+            timeline=timeline,
+            audio_codec="flac",
+        )
+        details = {"width": result.width, "height": result.height, "wall_s": result.wall_s}
+        return Generation(video, timeline if timeline.is_file() else None, result.frames, float(result.fps), details)
+
+    def stream(self, inputs: Inputs, voice: Iterator[np.ndarray], seed: int, out_dir: Path) -> Generation:
+        """Piece by piece into a file: memory does not grow with the length of the stream."""
+        from liveavatar.inputs import read_picture
+        from liveavatar.output import VideoWriter
+
+        config, begun = self.pipeline.config, time.monotonic()
+        picture = read_picture(inputs.image, config.height, config.width)
+        session = self.pipeline.open(picture, inputs.prompt, seed, inputs.id, self.options)
+        writer = VideoWriter(
+            out_dir / VIDEO, config.width, config.height, config.fps, audio_rate=config.sample_rate, audio_codec="flac"
+        )
+        with writer:
+            for piece in voice:
+                writer.write_audio(piece)
+                for chunk in session.push(piece):
+                    writer.write(chunk.frames)
+            for chunk in session.flush():
+                writer.write(chunk.frames)
+        details = {"width": config.width, "height": config.height, "wall_s": time.monotonic() - begun}
+        return Generation(out_dir / VIDEO, None, writer.frames_written, float(config.fps), details)
+
+
+def weights_digest(profile: str) -> str:
+    """sha256 of the manifest of the shipped weights, which names the digest of each file; empty when there are none."""
+    spec = importlib.util.find_spec("liveavatar")
+    if spec is None or not spec.submodule_search_locations:
+        return ""
+    manifest = Path(spec.submodule_search_locations[0]) / "weights" / profile / "manifest.json"
+    return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else ""
+
+
+def live_avatar() -> Method:
+    """The system as the paper describes it."""
+    return LiveAvatar("live_avatar", "Live Avatar (ours)")
+
+
+def clean_kv() -> Method:
+    """Table 6: one cache of finished blocks instead of one per timestep."""
+    return LiveAvatar("live_avatar_clean_kv", "Clean key/value cache", ABLATION, cache="clean")
+
+
+def no_aas() -> Method:
+    """Table 4: the sink stays the reference picture."""
+    return LiveAvatar("live_avatar_no_aas", "Without AAS", ABLATION, aas=False)
+
+
+def no_rolling_rope() -> Method:
+    """Table 4: the sink keeps its first position."""
+    return LiveAvatar("live_avatar_no_rolling_rope", "Without Rolling RoPE", ABLATION, rolling_rope=False)

@@ -1,0 +1,205 @@
+"""The plan: which records are wanted, which of them exist, and why any of the others must be made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from evalkit.definition import DatasetInfo, Definition, MethodInfo, MetricInfo, SampleInfo
+from evalkit.fingerprint import differing_fields, digest
+from evalkit.methods.base import CONTROL, VIDEO
+from evalkit.records import DONE, FAILED, GENERATE, INVALID, SCORE, SPEED, Key, Record
+from evalkit.store import Store
+
+MISSING, STALE = "missing", "stale"
+STATES = (DONE, MISSING, STALE, FAILED, INVALID)
+STRESS_STREAM = "stress_stream"
+GENERATE_PROTOCOL = "1"
+MAX_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Item:
+    """One wanted record: its state, the reason for it, and what it is made from."""
+
+    key: Key
+    inputs: dict[str, Any]
+    state: str
+    reason: str = ""
+    attempts: int = 0
+    is_transient: bool = False
+    media_s: float = 0.0
+    is_ready: bool = True
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the inputs."""
+        return digest(self.inputs)
+
+    def is_due(self, retry_failed: bool = False) -> bool:
+        """Whether a run makes this record now. Failures are tried again if their cause may pass, or on request."""
+        if not self.is_ready or self.state in (DONE, INVALID):
+            return False
+        if self.state == FAILED:
+            return retry_failed or (self.is_transient and self.attempts < MAX_ATTEMPTS)
+        return True
+
+
+@dataclass
+class Plan:
+    """All wanted records of a definition."""
+
+    items: list[Item] = field(default_factory=list)
+
+    def counts(self, kind: str = "") -> dict[str, int]:
+        """How many records are in each state."""
+        found = Counter(item.state for item in self.of(kind))
+        return {state: found.get(state, 0) for state in STATES}
+
+    def of(self, kind: str = "") -> list[Item]:
+        """The items of one kind, or all."""
+        return [item for item in self.items if not kind or item.key.kind == kind]
+
+    def due(self, kind: str = "", retry_failed: bool = False) -> list[Item]:
+        """The records that a run would make now."""
+        return [item for item in self.of(kind) if item.is_due(retry_failed)]
+
+    def is_complete(self) -> bool:
+        """Whether every wanted record is done (or found invalid, which is a result too)."""
+        return all(item.state in (DONE, INVALID) for item in self.items)
+
+
+def make_plan(store: Store, definition: Definition) -> Plan:
+    """Classify every record that the definition wants."""
+    clips = list(_generations(store, definition))
+    plan = Plan(clips + list(_speeds(store, definition)) + list(_scores(store, definition, clips)))
+    store.digests.save()
+    return plan
+
+
+def classify(store: Store, key: Key, inputs: dict[str, Any], media_s: float = 0.0) -> Item:
+    """The state of one record, given what it should have been made from."""
+    record = store.read(key)
+    if record is None:
+        return Item(key, inputs, MISSING, "not made yet", media_s=media_s)
+    if record.fingerprint != digest(inputs):
+        fields = differing_fields(record.inputs, inputs) or ["fingerprint"]
+        return Item(key, inputs, STALE, "differs in " + ", ".join(fields), media_s=media_s)
+    held = Item(key, inputs, DONE, attempts=record.attempts, media_s=media_s)
+    if record.status == FAILED:
+        message = f"{record.error.kind}: {record.error.message}" if record.error else "no reason recorded"
+        transient = bool(record.error and record.error.transient)
+        return replace(held, state=FAILED, reason=message, is_transient=transient)
+    for artefact in record.artefacts:
+        problem = store.problem(artefact)
+        if problem:
+            return Item(key, inputs, MISSING, problem, media_s=media_s)
+    if record.status == INVALID:
+        return replace(held, state=INVALID, reason=str(record.outputs.get("reason") or ""))
+    return held
+
+
+def method_inputs(method: MethodInfo) -> dict[str, Any]:
+    """The part of a fingerprint that names the method."""
+    return {"method": method.name, "version": method.version, "identity": method.identity}
+
+
+def generate_inputs(method: MethodInfo, sample: SampleInfo, seed: int) -> dict[str, Any]:
+    """What a clip is made from."""
+    given = {"id": sample.id, "digest": sample.digest}
+    if method.kind == CONTROL:
+        given |= {"truth": sample.truth_digest, "next": sample.next_digest}
+    return {"protocol": GENERATE_PROTOCOL, **method_inputs(method), "sample": given, "seed": seed}
+
+
+def score_inputs(metric: MetricInfo, sample: SampleInfo, video_sha256: str) -> dict[str, Any]:
+    """What a score is made from."""
+    return {
+        "metric": metric.name,
+        "version": metric.version,
+        "backbone": metric.backbone,
+        "extractors": list(metric.extractors),
+        "sample": {"digest": sample.digest, "truth": sample.truth_digest},
+        "video": video_sha256,
+    }
+
+
+def speed_inputs(definition: Definition, method: MethodInfo, set_digest: str) -> dict[str, Any]:
+    """What a speed measurement is made from."""
+    assert definition.speed is not None
+    return {**method_inputs(method), "protocol": asdict(definition.speed), "dataset": set_digest}
+
+
+def video_sha256(record: Record | None) -> str:
+    """Hash of the record's video; empty when there is none."""
+    found = (one.sha256 for one in (record.artefacts if record else []) if one.path.endswith("/" + VIDEO))
+    return next(found, "")
+
+
+def wanted_clips(definition: Definition) -> Iterator[tuple[MethodInfo, DatasetInfo, SampleInfo, int]]:
+    """Every clip that the definition's metrics look at."""
+    for method in definition.runnable():
+        for dataset in definition.datasets:
+            for sample in dataset.samples:
+                for seed in definition.seeds:
+                    yield method, dataset, sample, seed
+
+
+def _generations(store: Store, definition: Definition) -> Iterable[Item]:
+    if definition.stress is not None:
+        yield from _stress_generations(store, definition)
+        return
+    for method, dataset, sample, seed in wanted_clips(definition):
+        key = Key(GENERATE, method.name, dataset.name, sample.id, seed)
+        yield classify(store, key, generate_inputs(method, sample, seed), sample.duration_s)
+
+
+def _stress_generations(store: Store, definition: Definition) -> Iterable[Item]:
+    """One stream per method, then one clip per segment of it."""
+    assert definition.stress is not None
+    stream_s = definition.stress.stream_s
+    streams: dict[Key, Item] = {}
+    for method, dataset, sample, seed in wanted_clips(definition):
+        stream_key = Key(GENERATE, method.name, STRESS_STREAM, sample.id, seed)
+        inputs = {**generate_inputs(method, sample, seed), "stream_s": stream_s}
+        if stream_key not in streams:
+            streams[stream_key] = classify(store, stream_key, inputs, stream_s)
+            yield streams[stream_key]
+        key = Key(GENERATE, method.name, dataset.name, sample.id, seed)
+        cut = {"stream": digest(inputs), "segment": dataset.name}
+        item = classify(store, key, cut, sample.duration_s)
+        if item.is_due() and streams[stream_key].state == FAILED:
+            item = Item(key, cut, MISSING, "the stream failed", is_ready=False)
+        yield item
+
+
+def _speeds(store: Store, definition: Definition) -> Iterable[Item]:
+    protocol = definition.speed
+    dataset = definition.dataset(protocol.dataset) if protocol else None
+    if protocol is None or dataset is None:
+        return
+    media_s = protocol.discarded_clips * protocol.discarded_s + protocol.repeats * protocol.clip_s
+    for method in definition.runnable():
+        if method.kind != CONTROL:
+            key = Key(SPEED, method.name, dataset.name, scenario=protocol.name)
+            yield classify(store, key, speed_inputs(definition, method, dataset.digest), media_s)
+
+
+def _scores(store: Store, definition: Definition, clips: list[Item]) -> Iterable[Item]:
+    states = {item.key: item for item in clips}
+    for method, dataset, sample, seed in wanted_clips(definition):
+        clip_key = Key(GENERATE, method.name, dataset.name, sample.id, seed)
+        clip = states[clip_key]
+        sha256 = video_sha256(store.read(clip_key)) if clip.state == DONE else ""
+        for metric in definition.measured():
+            key = Key(SCORE, method.name, dataset.name, sample.id, seed, metric.name)
+            inputs = score_inputs(metric, sample, sha256)
+            if clip.state == INVALID:
+                yield Item(key, inputs, INVALID, f"the clip is invalid: {clip.reason}")
+            elif clip.state != DONE:
+                reason = "its clip failed" if clip.state == FAILED else "waits for its clip"
+                yield Item(key, inputs, MISSING, reason, media_s=sample.duration_s, is_ready=False)
+            else:
+                yield classify(store, key, inputs, sample.duration_s)

@@ -1,0 +1,80 @@
+"""What the store knows about a definition: values by clip, and why values are missing. Nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from evalkit.definition import Definition
+from evalkit.plan import Item, Plan
+from evalkit.records import DONE, FAILED, INVALID, SCORE, SPEED, Record
+from evalkit.stats import mean_over_seeds
+from evalkit.store import Store
+
+
+@dataclass
+class Group:
+    """The scores of one method, set and metric: values by (sample, seed), and the reasons for those without."""
+
+    values: dict[tuple[str, int], float] = field(default_factory=dict)
+    reasons: dict[tuple[str, int], str] = field(default_factory=dict)
+    failed: int = 0
+
+    @property
+    def wanted(self) -> int:
+        """How many values there should be."""
+        return len(self.values) + len(self.reasons)
+
+    def by_sample(self) -> dict[str, float]:
+        """One value per sample."""
+        return mean_over_seeds(self.values)
+
+    def reason(self) -> str:
+        """Why values are missing, each reason once with its count."""
+        counts: dict[str, int] = {}
+        for text in self.reasons.values():
+            counts[text] = counts.get(text, 0) + 1
+        return "; ".join(text if count == 1 else f"{text} ({count}x)" for text, count in sorted(counts.items()))
+
+
+@dataclass
+class Results:
+    """Everything that tables, statistics and curves are made from."""
+
+    definition: Definition
+    groups: Mapping[tuple[str, str, str], Group]
+    speeds: Mapping[str, tuple[Item, Record | None]]
+    scores: list[Record]
+
+
+def collect(store: Store, definition: Definition, plan: Plan) -> Results:
+    """Read the records that a plan says are valid."""
+    groups: dict[tuple[str, str, str], Group] = {}
+    scores: list[Record] = []
+    for item in plan.of(SCORE):
+        key = item.key
+        group = groups.setdefault((key.method, key.dataset, key.metric), Group())
+        record = store.read(key) if item.state == DONE else None
+        value = record.outputs.get("value") if record else None
+        if record is not None and isinstance(value, int | float):
+            group.values[key.sample, key.seed] = float(value)
+            scores.append(record)
+            continue
+        group.reasons[key.sample, key.seed] = _reason(item, record)
+        group.failed += item.state == FAILED
+    speeds = {item.key.method: (item, store.read(item.key) if item.state == DONE else None) for item in plan.of(SPEED)}
+    return Results(definition, groups, speeds, scores)
+
+
+def _reason(item: Item, record: Record | None) -> str:
+    if record is not None:
+        return str(record.outputs.get("reason") or null_reason(record.outputs) or "no value")
+    if item.state in (FAILED, INVALID):
+        return f"{item.state}: {item.reason}"
+    return item.reason or item.state
+
+
+def null_reason(outputs: Mapping[str, Any]) -> str:
+    """Why a stored number became null, if it did."""
+    return str((outputs.get("null_reasons") or {}).get("value", ""))

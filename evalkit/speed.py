@@ -1,0 +1,164 @@
+"""Speed from timelines: FPS and TTFF as the paper defines them, and whether a measurement may enter a table.
+
+All times are seconds on one monotonic clock from t0, the moment the pipeline is ready for this clip. Nothing is timed
+here; timelines are read.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from evalkit.experiments import SpeedProtocol
+
+DENOISE_STAGES = ("denoise",)
+READY_STAGES = ("output", "decode")
+VALID, INVALID = "VALID", "INVALID"
+
+
+@dataclass(frozen=True)
+class Span:
+    """One stage working on one block."""
+
+    stage: str
+    block: int
+    begin_s: float
+    end_s: float
+    frames: int = 0
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A clip's spans and the moment it was finished."""
+
+    spans: tuple[Span, ...]
+    done_s: float
+
+    def ready(self) -> list[tuple[float, int]]:
+        """(moment in host memory, frames) of each block, in order: after output where that is logged, else decode."""
+        for stage in READY_STAGES:
+            found = [span for span in self.spans if span.stage == stage and span.frames > 0]
+            if found:
+                return [(span.end_s, span.frames) for span in sorted(found, key=lambda span: span.block)]
+        return []
+
+
+@dataclass(frozen=True)
+class Speed:
+    """The numbers of one clip. `wait` is half a frame interval: the mean wait of a random arrival."""
+
+    frames: int
+    blocks: int
+    fps_end_to_end: float
+    fps_steady: float
+    latency_first: float
+    wait: float
+    ttff: float
+    ttff_block: float
+
+
+def read_timeline(path: Path) -> Timeline:
+    """Read timeline.jsonl; a line that breaks off, or a missing end, is an error that names the file."""
+    spans: list[Span] = []
+    done_s: float | None = None
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            event = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path.name} line {number} is not JSON: the clip was not finished") from error
+        if event.get("event") == "span":
+            spans.append(
+                Span(event["stage"], int(event["block"]), event["begin_s"], event["end_s"], int(event.get("frames") or 0))
+            )
+        elif event.get("event") == "end":
+            done_s = float(event["t_s"])
+    if done_s is None:
+        raise ValueError(f"{path.name} has no end: the clip was not finished")
+    return Timeline(tuple(spans), done_s)
+
+
+def measure(timeline: Timeline, playback_fps: float, warmup_blocks: int = 2) -> Speed:
+    """FPS and TTFF of one clip, by the formulas of the paper's section 10."""
+    ready = timeline.ready()
+    if len(ready) <= warmup_blocks:
+        raise ValueError(f"{len(ready)} blocks are too few: {warmup_blocks} warm up and at least one more is timed")
+    frames = sum(count for _, count in ready)
+    steady = steady_fps(ready, warmup_blocks)
+    latency = latency_first(timeline)
+    wait = expected_wait(steady, playback_fps)
+    block_frames = max(count for _, count in ready)
+    return Speed(
+        frames=frames,
+        blocks=len(ready),
+        fps_end_to_end=frames / timeline.done_s,
+        fps_steady=steady,
+        latency_first=latency,
+        wait=wait,
+        ttff=wait + latency,
+        ttff_block=block_frames * wait + latency,
+    )
+
+
+def steady_fps(ready: Sequence[tuple[float, int]], warmup_blocks: int) -> float:
+    """Frames after the first `warmup_blocks` blocks over the time from when the last of those was ready."""
+    frames = sum(count for _, count in ready[warmup_blocks:])
+    begin_s = ready[warmup_blocks - 1][0] if warmup_blocks else 0.0
+    return frames / (ready[-1][0] - begin_s)
+
+
+def latency_first(timeline: Timeline) -> float:
+    """From the start of denoising the first block to the end of its decoding."""
+    first = min((span.block for span in timeline.spans if span.stage in DENOISE_STAGES), default=None)
+    if first is None:
+        raise ValueError("the timeline has no denoise span")
+    begin_s = min(span.begin_s for span in timeline.spans if span.stage in DENOISE_STAGES and span.block == first)
+    ends = [span.end_s for span in timeline.spans if span.stage == "decode" and span.block == first]
+    if not ends:
+        raise ValueError(f"the timeline has no decode span of block {first}")
+    return max(ends) - begin_s
+
+
+def expected_wait(fps_steady: float, playback_fps: float) -> float:
+    """Half a frame interval at the rate at which frames really reach the viewer."""
+    return 1 / (2 * min(fps_steady, playback_fps))
+
+
+def summarise(repeats: Sequence[Speed], protocol: SpeedProtocol, playback_fps: float) -> dict[str, Any]:
+    """A speed record's outputs: the median over repeats, their range, the raw repeats and the verdict."""
+    reason = invalid_reason(repeats, protocol)
+    names = ("fps_end_to_end", "fps_steady", "latency_first", "wait", "ttff", "ttff_block")
+    values: Mapping[str, list[float]] = {name: [getattr(one, name) for one in repeats] for name in names}
+    return {
+        "verdict": INVALID if reason else VALID,
+        "reason": reason or None,
+        **{name: statistics.median(found) if found else None for name, found in values.items()},
+        "range": {name: [min(found), max(found)] for name, found in values.items() if found},
+        "playback_fps": playback_fps,
+        "blocks": sum(one.blocks for one in repeats),
+        "frames": sum(one.frames for one in repeats),
+        "protocol": {
+            "name": protocol.name,
+            "dataset": protocol.dataset,
+            "discarded_clips": protocol.discarded_clips,
+            "repeats": protocol.repeats,
+            "clip_s": protocol.clip_s,
+            "min_blocks": protocol.min_blocks,
+            "warmup_blocks": protocol.warmup_blocks,
+            "scope": "end to end: audio, denoising, decoding, encoding and writing the file",
+        },
+        "repeats": [asdict(one) for one in repeats],
+    }
+
+
+def invalid_reason(repeats: Sequence[Speed], protocol: SpeedProtocol) -> str:
+    """Why a measurement may not enter a table; empty when it may."""
+    if len(repeats) < protocol.repeats:
+        return f"{len(repeats)} repeats instead of {protocol.repeats}"
+    blocks = sum(one.blocks for one in repeats)
+    if blocks < protocol.min_blocks:
+        return f"{blocks} blocks in all instead of at least {protocol.min_blocks}"
+    return ""

@@ -1,0 +1,146 @@
+"""Table cells: one per table, method, set and column, each with its number or the reason why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from evalkit import measures, stats
+from evalkit.definition import Definition, MetricInfo
+from evalkit.experiments import Column, Row, Table
+from evalkit.methods.base import CONTROL
+from evalkit.paper import paper_value
+from evalkit.results import Results
+from evalkit.speed import VALID
+
+MEASURED, PARTIAL, MISSING = "measured", "partial", "missing"
+NOT_MEASURED, NOT_APPLICABLE, INVALID, FAILED = "not_measured", "not_applicable", "invalid", "failed"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell. `n` counts the samples (or repeats) behind the value; `paper` is what the paper printed there."""
+
+    table: str
+    method: str
+    dataset: str
+    metric: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    unit: str = ""
+    backbone: str | None = None
+    status: str = NOT_MEASURED
+    reason: str | None = None
+    paper: float | None = None
+
+
+def make_cells(results: Results) -> list[dict[str, Any]]:
+    """Every cell of every table, in the order of the page."""
+    tables = results.definition.tables
+    return [asdict(cell) for table in tables for cell in _table_cells(results, table)]
+
+
+def paired_differences(results: Results) -> list[dict[str, Any]]:
+    """The reference method against every other, for each set and metric that both have."""
+    definition, reference = results.definition, results.definition.reference
+    made = []
+    for dataset in definition.datasets:
+        for metric in definition.measured():
+            ours = results.groups.get((reference, dataset.name, metric.name))
+            for method in definition.runnable():
+                theirs = results.groups.get((method.name, dataset.name, metric.name))
+                if method.name == reference or ours is None or theirs is None:
+                    continue
+                found = stats.paired(ours.by_sample(), theirs.by_sample(), metric.direction)
+                if found is not None:
+                    who = {"dataset": dataset.name, "metric": metric.name, "method": reference, "against": method.name}
+                    made.append({**who, **asdict(found)})
+    return made
+
+
+def _table_cells(results: Results, table: Table) -> list[Cell]:
+    rows = list(table.rows)
+    listed = {row.method for row in rows}
+    rows += [Row(one.name, one.title, one.kind) for one in results.definition.runnable() if one.name not in listed]
+    return [
+        _cell(results, table, row, dataset, column) for dataset in table.datasets for row in rows for column in table.columns
+    ]
+
+
+def _cell(results: Results, table: Table, row: Row, dataset: str, column: Column) -> Cell:
+    definition = results.definition
+    metric = definition.metric(column.metric) or MetricInfo(column.metric, column.title)
+    cell = Cell(
+        table=table.name,
+        method=row.method,
+        dataset=dataset,
+        metric=column.metric,
+        unit=metric.unit,
+        backbone=measures.backbone_label(metric.backbone),
+        paper=paper_value(table.paper_table, dataset, row.method, column.metric),
+    )
+    reason = _left_out(definition, row, metric, dataset)
+    if reason:
+        return replace(cell, reason=reason)
+    return _speed_cell(results, cell) if column.metric in measures.SPEED_COLUMNS else _score_cell(results, cell)
+
+
+def _left_out(definition: Definition, row: Row, metric: MetricInfo, dataset: str) -> str:
+    """Why nothing was even tried here; empty when it was."""
+    method = definition.method(row.method)
+    if method is None or not method.is_runnable:
+        return (method.reason if method else row.reason) or "not part of this run"
+    if metric.reason:
+        return metric.reason
+    info = definition.dataset(dataset)
+    if info is None:
+        return "this set is not part of the run"
+    if definition.stress is not None and not info.samples:
+        return f"the stream lasts {definition.stress.stream_s:g} s and does not reach this segment"
+    return ""
+
+
+def _speed_cell(results: Results, cell: Cell) -> Cell:
+    protocol = results.definition.speed
+    info = results.definition.method(cell.method)
+    if info is not None and info.kind == CONTROL:
+        return replace(cell, status=NOT_APPLICABLE, reason="a control row is drawn, not generated")
+    if protocol is None:
+        return replace(cell, reason="this run measures no speed")
+    item, record = results.speeds.get(cell.method, (None, None))
+    if record is None:
+        state, why = (item.state, item.reason) if item else ("missing", "not measured yet")
+        return replace(cell, status=FAILED if state == "failed" else MISSING, reason=f"{state}: {why}")
+    outputs, field = record.outputs, measures.SPEED_COLUMNS[cell.metric]
+    if outputs.get("verdict") != VALID:
+        return replace(cell, status=INVALID, reason=f"speed INVALID: {outputs.get('reason')}")
+    count = len(outputs["repeats"])
+    note = f"speed: {protocol.name}; median and range of {count} repeats on {protocol.dataset}"
+    low, high = outputs["range"][field]
+    return replace(cell, value=outputs[field], low=low, high=high, n=count, status=MEASURED, reason=note)
+
+
+def _score_cell(results: Results, cell: Cell) -> Cell:
+    group = results.groups.get((cell.method, cell.dataset, cell.metric))
+    if group is None or not group.wanted:
+        return replace(cell, status=MISSING, reason="no record")
+    if not group.values:
+        return replace(cell, status=FAILED if group.failed else MISSING, reason=group.reason())
+    notes = []
+    if group.reasons:
+        notes.append(f"{len(group.values)}/{group.wanted} records have a value: {group.reason()}")
+    whole = results.definition.dataset(cell.dataset)
+    if whole is not None and len(whole.samples) < whole.size:
+        notes.append(f"partial: {len(whole.samples)} of the set's {whole.size} samples")
+    found = stats.estimate(list(group.by_sample().values()))
+    return replace(
+        cell,
+        value=found.mean,
+        low=found.low,
+        high=found.high,
+        n=found.n,
+        status=PARTIAL if notes else MEASURED,
+        reason="; ".join(notes) or None,
+    )
