@@ -108,17 +108,17 @@ class BlockCausalContext:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         del layer
         q, k = rotate(q, self.table), rotate(k, self.table)
-        end = self.blocks * self.block_tokens
-        sink_k, sink_v = k[:, :, end:], v[:, :, end:]
+        # Splitting once and joining windows keeps gradients small: a slice's gradient would be the whole sequence.
+        sizes = [self.block_tokens] * self.blocks + [q.shape[2] - self.blocks * self.block_tokens]
+        *queries, sink_q = q.split(sizes, dim=2)
+        *keys, sink_k = k.split(sizes, dim=2)
+        *values, sink_v = v.split(sizes, dim=2)
         out = []
-        for block in range(self.blocks):
-            start, stop = block * self.block_tokens, (block + 1) * self.block_tokens
-            first = max(0, block - self.window_past) * self.block_tokens
-            keys = torch.cat([k[:, :, first:stop], sink_k], dim=2)
-            values = torch.cat([v[:, :, first:stop], sink_v], dim=2)
-            out.append(scaled_attention(q[:, :, start:stop], keys, values))
-        out.append(scaled_attention(q[:, :, end:], sink_k, sink_v))
-        return torch.cat(out, dim=2)
+        for block, query in enumerate(queries):
+            window = slice(max(0, block - self.window_past), block + 1)
+            seen_k, seen_v = torch.cat([*keys[window], sink_k], dim=2), torch.cat([*values[window], sink_v], dim=2)
+            out.append(scaled_attention(query, seen_k, seen_v))
+        return torch.cat([*out, scaled_attention(sink_q, sink_k, sink_v)], dim=2)
 
 
 def block_causal_mask(blocks: int, block_tokens: int, window_past: int, sink_tokens: int) -> Tensor:

@@ -48,17 +48,17 @@ class ForcingOptions:
 
 def nano_codec() -> Recipe:
     """Stage 0 of nano: the causal VAE on short crops."""
-    return Recipe("codec", steps=1500, batch=8, rate=3e-3, final_rate=5e-5, warmup=50, ema=0.99, weight_decay=0.0)
+    return Recipe("codec", steps=1000, batch=8, rate=3e-3, final_rate=5e-5, warmup=50, ema=0.99, weight_decay=0.0)
 
 
 def nano_light() -> Recipe:
     """The light streaming decoder on frozen latents."""
-    return Recipe("light", steps=2500, batch=4, rate=2e-3, final_rate=5e-5, ema=0.995, weight_decay=0.0)
+    return Recipe("light", steps=1300, batch=4, rate=2e-3, final_rate=5e-5, ema=0.995, weight_decay=0.0)
 
 
 def nano_stage1() -> Recipe:
     """Stage 1 of nano: block-wise diffusion forcing from scratch."""
-    return Recipe("stage1", steps=9000, batch=8, rate=1.2e-3, final_rate=2e-5, warmup=300, ema=0.9985)
+    return Recipe("stage1", steps=2800, batch=6, rate=1.2e-3, final_rate=2e-5, warmup=150, ema=0.998)
 
 
 RECIPES = {"codec": nano_codec, "light": nano_light, "stage1": nano_stage1}
