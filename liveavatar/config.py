@@ -52,7 +52,7 @@ class CodecConfig:
     reaches in minutes what the plain VAE needs hours for). The official codec has none.
     """
 
-    z_dim: int = 32
+    z_dim: int = 48
     base_dim: int = 16
     dim_mult: tuple[int, ...] = (1, 2, 2)
     is_residual: bool = True
@@ -159,8 +159,8 @@ def nano() -> ProfileConfig:
             freq_dim=128,
             text_dim=64,
             text_len=16,
-            in_dim=32,
-            out_dim=32,
+            in_dim=48,
+            out_dim=48,
             audio_dim=audio.mel_bins * columns_per_frame,
             audio_layers=1,
             audio_inject_layers=(0, 2, 4, 6),

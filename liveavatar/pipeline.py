@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from liveavatar.checkpoints.store import WeightsFolder, open_weights
-from liveavatar.config import ProfileConfig, RolloutOptions, profile as profile_named
+from liveavatar.config import ProfileConfig, RolloutOptions
+from liveavatar.config import profile as profile_named
 from liveavatar.model.codec import Codec, VaeStreamDecoder
 from liveavatar.model.light_decoder import LightDecoder, LightStreamDecoder
 from liveavatar.model.text import HashedWords
@@ -67,7 +68,8 @@ class Pipeline:
         """Start a stream from a picture (uint8 [H, W, 3] of the profile's size)."""
         expected = (self.config.height, self.config.width, 3)
         if reference.shape != expected or reference.dtype != np.uint8:
-            raise ValueError(f"reference is {reference.dtype} {reference.shape}; give uint8 {expected} (inputs.read_picture)")
+            given = f"{reference.dtype} {reference.shape}"
+            raise ValueError(f"reference is {given}; give uint8 {expected}, as inputs.read_picture makes it")
         options = options or self.config.rollout
         latent = self.encode_picture(reference)
         decoder = LightStreamDecoder(self.light) if options.decoder == "light" else VaeStreamDecoder(self.codec)

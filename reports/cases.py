@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from reports import format as fmt
 from reports import media, strips
 from reports.curves import CurveSheet, clip_of, curve_sheet
-from reports.data import Dataset, Metric, Run, Sample
+from reports.data import Dataset, Method, Metric, Run, Sample
 from reports.figures import method_index
 from reports.tables import title
 
@@ -68,30 +68,31 @@ class HeroTile:
 
 def headline(run: Run, dataset: str) -> Metric | None:
     """The first column with a direction and a score per sample of the system; sync first."""
-    if run.system is None:
+    system = run.system
+    if system is None:
         return None
     ranked = sorted(run.metrics.values(), key=lambda m: "sync" not in m.name.lower())
     for metric in ranked:
-        if metric.direction in ("up", "down") and _scored(run, metric, dataset):
+        if metric.direction in ("up", "down") and _scored(run, system, metric, dataset):
             return metric
     return None
 
 
-def _scored(run: Run, metric: Metric, dataset: str) -> list[tuple[float, str]]:
+def _scored(run: Run, system: Method, metric: Metric, dataset: str) -> list[tuple[float, str]]:
     """Samples from worst to best by the system's score; ties by name."""
     sign = -1 if metric.direction == "down" else 1
     pairs = [
         (score, sample.name)
         for sample in run.datasets[dataset].samples
-        if (score := run.score(metric.name, run.system.name, dataset, sample.name)) is not None
+        if (score := run.score(metric.name, system.name, dataset, sample.name)) is not None
     ]
     return sorted(pairs, key=lambda pair: (sign * pair[0], pair[1]))
 
 
 def ranked_names(run: Run, dataset: str) -> dict[str, str]:
     """``{"worst": sample, "median": sample, "best": sample}`` by the headline score."""
-    metric = headline(run, dataset)
-    ordered = _scored(run, metric, dataset) if metric else []
+    system, metric = run.system, headline(run, dataset)
+    ordered = _scored(run, system, metric, dataset) if system and metric else []
     if not ordered:
         return {}
     named = {"worst": ordered[0], "median": ordered[(len(ordered) - 1) // 2], "best": ordered[-1]}
@@ -161,15 +162,20 @@ def _why(record: dict | None) -> str:
 
 def extremes(run: Run, shown: list[Case]) -> list[Extreme]:
     """Worst and median case of each set, with stills from its video."""
+    system = run.system
+    if system is None:
+        return []
     anchors = {(case.dataset, case.sample.name): case.anchor for case in shown}
-    made = []
+    made: list[Extreme] = []
     for dataset in run.datasets.values():
         metric = headline(run, dataset.name)
+        if metric is None:
+            continue
         for rank, name in ranked_names(run, dataset.name).items():
             if rank == "best" or any(e.sample == name and e.dataset == dataset.title for e in made):
                 continue
-            score = fmt.decimal(run.score(metric.name, run.system.name, dataset.name, name), metric.digits)
-            video = run.folder(clip_of(run, run.system.name, dataset.name, name)) / "video.mp4"
+            score = fmt.decimal(run.score(metric.name, system.name, dataset.name, name), metric.digits)
+            video = run.folder(clip_of(run, system.name, dataset.name, name)) / "video.mp4"
             frames = [media.jpeg_uri(still.image, 200) for still in strips.stills(video, CASE_FRAMES)]
             anchor = anchors.get((dataset.title, name), "")
             made.append(Extreme(rank, dataset.title, name, anchor, f"{metric.title} {score}", frames))
@@ -210,7 +216,7 @@ def _long_stream(videos: list) -> list[tuple[str, list[HeroTile]]]:
     timed = [(sample.duration_s or 0.0, sample.name, path) for sample, path in videos]
     if not timed:
         return []
-    longest, name, path = max(timed, key=lambda entry: (entry[0], entry[1]))
+    longest, _, path = max(timed, key=lambda entry: (entry[0], entry[1]))
     if longest < 20:
         return []
     tiles = [HeroTile(media.jpeg_uri(s.image, 320), fmt.clock(s.time_s)) for s in strips.stills(path, HERO_FRAMES)]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
 from reports import format as fmt
 from reports import media, plot
 from reports.data import Clip, Run, number
@@ -37,17 +40,17 @@ def curve_sheet(run: Run, dataset: str, sample: str, voice: media.Envelope | Non
     height = HEAD_IN + FOOT_IN + (WAVE_IN + GAP_IN if voice else 0) + len(panels) * (PANEL_IN + GAP_IN)
     with plot.canvas(WIDTH_IN, height) as figure:
         top = height - HEAD_IN
-        axes = None
+        drawn: list[Axes] = []
         if voice is not None:
-            axes = _wave(figure, voice, (top, height))
+            drawn.append(_wave(figure, voice, (top, height)))
             top -= WAVE_IN + GAP_IN
         for title, lines in panels.items():
-            axes = _panel(run, figure, title, lines, (top, height))
+            drawn.append(_panel(run, figure, title, lines, (top, height)))
             top -= PANEL_IN + GAP_IN
         for each in figure.axes:
             each.set_xlim(0, duration_s)
-            each.tick_params(labelbottom=each is axes)
-        axes.set_xlabel("seconds", labelpad=2)
+            each.tick_params(labelbottom=each is drawn[-1])
+        drawn[-1].set_xlabel("seconds", labelpad=2)
         drawing = plot.svg(figure, name)
     rows = [
         [title, run.methods[m].title, *_summary(points)]
@@ -71,7 +74,9 @@ def sample_series(run: Run, dataset: str, sample: str) -> dict[str, dict[str, Po
         if (clip.dataset, clip.sample, clip.seed) != (dataset, sample, run.seed) or clip.method not in run.methods:
             continue
         series = record.get("series")
-        for label, curve in series.items() if isinstance(series, dict) else ():
+        if not isinstance(series, dict):
+            continue
+        for label, curve in series.items():
             points = _points(curve)
             if points:
                 title = run.metrics[metric].title if metric in run.metrics else metric
@@ -102,7 +107,7 @@ def _place(top_in: float, height_in: float, own_in: float) -> tuple[float, float
     return LEFT, (top_in - own_in) / height_in, RIGHT - LEFT, own_in / height_in
 
 
-def _wave(figure, voice: media.Envelope, where: tuple[float, float]):
+def _wave(figure: Figure, voice: media.Envelope, where: tuple[float, float]) -> Axes:
     axes = plot.panel(figure, *_place(*where, WAVE_IN))
     times = [voice.duration_s * (i + 0.5) / len(voice.low) for i in range(len(voice.low))]
     axes.fill_between(times, voice.low.round(3), voice.high.round(3), color=plot.MUTED, linewidth=0, alpha=0.75)
@@ -114,13 +119,13 @@ def _wave(figure, voice: media.Envelope, where: tuple[float, float]):
     return axes
 
 
-def _panel(run: Run, figure, title: str, lines: dict[str, Points], where: tuple[float, float]):
+def _panel(run: Run, figure: Figure, title: str, lines: dict[str, Points], where: tuple[float, float]) -> Axes:
     axes = plot.panel(figure, *_place(*where, PANEL_IN))
     for method, points in reversed(lines.items()):
         index = method_index(run, method)
         width = 1.9 if run.methods[method].kind == "system" else 1.1
-        style = {"color": plot.series_colour(index), "linestyle": plot.series_dash(index), "linewidth": width}
-        axes.plot(*zip(*points, strict=True), **style)
+        colour, dash = plot.series_colour(index), plot.series_dash(index)
+        axes.plot(*zip(*points, strict=True), color=colour, linestyle=dash, linewidth=width)
     axes.set_title(title, x=0, pad=4, fontsize=9)
     axes.margins(y=0.12)
     axes.locator_params(axis="y", nbins=4)

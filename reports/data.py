@@ -155,6 +155,12 @@ def number(value: Any) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
+def error_of(record: Json) -> Json:
+    """The error block of a record; empty when it has none."""
+    error = record.get("error")
+    return error if isinstance(error, dict) else {}
+
+
 def load(root: Path) -> Run:
     """Read a run folder; only ``experiment.json`` must be there."""
     root = Path(root)

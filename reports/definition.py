@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 
 from reports import format as fmt
-from reports.data import Json, Run
+from reports.data import Json, Run, error_of
 from reports.tables import title
 
 DIRECTIONS = {"up": "higher is better", "down": "lower is better"}
@@ -143,7 +143,7 @@ def failures(run: Run) -> list[Failure]:
     for label, record in run.records():
         if record.get("status") == "done":
             continue
-        error = record.get("error") if isinstance(record.get("error"), dict) else {}
+        error = error_of(record)
         tail = error.get("tail")
         tail = "\n".join(str(line) for line in tail) if isinstance(tail, list) else str(tail or "")
         kind, text = str(error.get("class") or ""), str(error.get("message") or "no message was recorded")

@@ -129,7 +129,7 @@ def drift_pictures(run: Run) -> list[plot.Picture]:
     groups: dict[tuple[str, str], list[Json]] = defaultdict(list)
     for curve in run.drift:
         groups[(str(curve.get("dataset")), str(curve.get("metric")))].append(curve)
-    made = []
+    made: list[plot.Picture] = []
     for (dataset, metric), curves in groups.items():
         picture = _drift(run, dataset, metric, curves, f"drift{len(made)}")
         if picture:
@@ -167,8 +167,8 @@ def _drift(run: Run, dataset: str, metric_name: str, curves: list[Json], name: s
             colour = plot.series_colour(index)
             for points in samples if len(samples) > 1 else []:
                 axes.plot(*zip(*points, strict=True), color=colour, alpha=0.28, linewidth=0.8) if points else None
-            style = {"color": colour, "linestyle": plot.series_dash(index), "marker": plot.series_marker(index)}
-            axes.plot(list(mean), list(mean.values()), markersize=4.2, **style)
+            dash, marker = plot.series_dash(index), plot.series_marker(index)
+            axes.plot(list(mean), list(mean.values()), markersize=4.2, color=colour, linestyle=dash, marker=marker)
         axes.set_title(label, x=0)
         axes.set_xlabel("seconds into the stream", labelpad=3)
         axes.margins(y=0.18)
@@ -202,8 +202,8 @@ def memory_picture(run: Run) -> plot.Picture | None:
     with plot.canvas(WIDTH_IN, 2.4) as figure:
         axes = plot.panel(figure, 0.055, 0.2, 0.93, 0.68)
         for index, (label, points) in enumerate(curves):
-            style = {"color": plot.series_colour(index), "linestyle": plot.series_dash(index)}
-            axes.plot(*zip(*points, strict=True), label=label, **style)
+            colour, dash = plot.series_colour(index), plot.series_dash(index)
+            axes.plot(*zip(*points, strict=True), label=label, color=colour, linestyle=dash)
         axes.set_ylim(0, max(value for _, points in curves for _, value in points) * 1.2)
         axes.set_xlabel("seconds into the stream", labelpad=3)
         axes.set_xlim(left=0)

@@ -32,9 +32,10 @@ def signed(value: object, digits: int = 2) -> str:
 
 def interval(low: object, high: object, digits: int = 2) -> str:
     """``5.21-6.02`` with an en dash, ``to`` where a minus sign stands; nothing when a bound is missing."""
-    if number(low) is None or number(high) is None:
+    first, last = number(low), number(high)
+    if first is None or last is None:
         return ""
-    between = " to " if low < 0 or high < 0 else EN_DASH
+    between = " to " if first < 0 or last < 0 else EN_DASH
     return f"{decimal(low, digits)}{between}{decimal(high, digits)}"
 
 

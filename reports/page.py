@@ -89,7 +89,7 @@ def policy(script: str, has_linked_media: bool) -> str:
 def dash_sample(index: int) -> Markup:
     """A short line in the colour and pattern of a method, for legends."""
     dash = plot.series_dash(index)
-    pattern = "" if dash == "-" else f' stroke-dasharray="{" ".join(str(2 * step) for step in dash[1])}"'
+    pattern = "" if isinstance(dash, str) else f' stroke-dasharray="{" ".join(str(2 * step) for step in dash[1])}"'
     index %= plot.SERIES_COUNT
     line = f'<line x1="1" y1="5" x2="27" y2="5" stroke="var(--m{index})" stroke-width="3"{pattern}/>'
     return Markup(f'<svg class="dash" width="28" height="10" aria-hidden="true" focusable="false">{line}</svg>')

@@ -11,11 +11,18 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
+# "-", or (offset, lengths of strokes and gaps in line widths).
+Dash = str | tuple[float, tuple[float, ...]]
 
 # Marker colour -> CSS colour with a mid-tone fallback for readers that know no variables.
 INK, MUTED, GRID, GOOD, BAD, PAPER = "#b00001", "#b00002", "#b00003", "#b00004", "#b00005", "#b00006"
@@ -29,9 +36,9 @@ THEME = {
 }
 SERIES_COUNT = 8
 SERIES_FALLBACK = ("#2a8a83", "#8a8f98", "#c07a2c", "#8468b8", "#4f83bd", "#b8587f", "#7c8a2f", "#a0673f")
-DASHES = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)), "-", (0, (5, 2)), (0, (1.2, 1.6)), "-")
+DASHES: tuple[Dash, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)), "-", (0, (5, 2)), (0, (1.2, 1.6)), "-")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "reports",
     "font.family": "sans-serif",
@@ -73,7 +80,7 @@ def series_colour(index: int) -> str:
     return f"#c000{index % SERIES_COUNT:02x}"
 
 
-def series_dash(index: int) -> object:
+def series_dash(index: int) -> Dash:
     """Line pattern of the n-th method, so that colour never speaks alone."""
     return DASHES[index % SERIES_COUNT]
 

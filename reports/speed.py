@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from reports import format as fmt
 from reports import media, plot
-from reports.data import Clip, Json, Run, number, read_timeline
+from reports.data import Clip, Json, Run, error_of, number, read_timeline
 from reports.figures import NAMES_SHARE, WIDTH_IN, memory_picture
 
 SHOWN_BLOCKS = 6
@@ -78,7 +78,6 @@ def _value(record: Json, name: str) -> object:
 
 def speed_row(run: Run, method: str, scenario: str, record: Json) -> SpeedRow:
     """One record as text; a failed record reads INVALID with its error."""
-    error = record.get("error") if isinstance(record.get("error"), dict) else {}
     verdict = str(_value(record, "verdict") or ("INVALID" if record.get("status") != "done" else "not stated"))
     protocol = _value(record, "protocol")
     repeats = _value(record, "repeats")
@@ -86,7 +85,7 @@ def speed_row(run: Run, method: str, scenario: str, record: Json) -> SpeedRow:
         run.methods[method].title if method in run.methods else method,
         scenario,
         verdict,
-        str(_value(record, "reason") or error.get("message") or ""),
+        str(_value(record, "reason") or error_of(record).get("message") or ""),
         fmt.decimal(_value(record, "fps_end_to_end"), 1),
         fmt.decimal(_value(record, "fps_steady"), 1),
         fmt.seconds(_value(record, "ttff")),
@@ -107,27 +106,27 @@ def describe(value: object) -> str:
 
 
 def _rate_picture(view: SpeedView) -> plot.Picture | None:
-    rows = [row for row in view.rows if row.is_valid and row.fps is not None]
+    rows = [(row, row.fps) for row in view.rows if row.is_valid and row.fps is not None]
     if not rows:
         return None
     rate = view.playback_fps
     with plot.canvas(WIDTH_IN, 0.85 + 0.36 * len(rows)) as figure:
         height = 0.36 * len(rows) / (0.85 + 0.36 * len(rows))
         axes = plot.panel(figure, NAMES_SHARE, 1 - height - 0.34 / (0.85 + 0.36 * len(rows)), 0.78, height)
-        for position, row in enumerate(rows):
-            colour = plot.GOOD if row.fps >= rate else plot.BAD
-            axes.barh(position, row.fps, height=0.46, color=colour, alpha=0.85)
-            note = f"{row.fps:.1f} FPS, {row.fps / rate:.1f}\N{MULTIPLICATION SIGN} playback"
-            axes.annotate(note, (row.fps, position), (6, 0), textcoords="offset points", va="center", fontsize=9)
+        for position, (_, fps) in enumerate(rows):
+            colour = plot.GOOD if fps >= rate else plot.BAD
+            axes.barh(position, fps, height=0.46, color=colour, alpha=0.85)
+            note = f"{fps:.1f} FPS, {fps / rate:.1f}\N{MULTIPLICATION SIGN} playback"
+            axes.annotate(note, (fps, position), (6, 0), textcoords="offset points", va="center", fontsize=9)
         axes.axvline(rate, color=plot.INK, linewidth=1.2, linestyle=(0, (4, 2)))
         axes.text(rate, -0.62, f"playback {rate:g} FPS", ha="center", va="bottom", fontsize=8.5, color=plot.MUTED)
-        axes.set_yticks(range(len(rows)), [f"{row.method}, {row.scenario}" for row in rows])
+        axes.set_yticks(range(len(rows)), [f"{row.method}, {row.scenario}" for row, _ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.55)
-        axes.set_xlim(0, max([rate, *(row.fps for row in rows)]) * 1.22)
+        axes.set_xlim(0, max([rate, *(fps for _, fps in rows)]) * 1.22)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("generation FPS, end to end", labelpad=3)
         drawing = plot.svg(figure, "rates")
-    words = "; ".join(f"{row.method} ({row.scenario}) {row.end_to_end} FPS" for row in rows)
+    words = "; ".join(f"{row.method} ({row.scenario}) {row.end_to_end} FPS" for row, _ in rows)
     return plot.Picture(
         drawing,
         f"Generation rate against the playback rate of {rate:g} FPS: {words}.",

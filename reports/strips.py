@@ -79,8 +79,10 @@ def _times(length_s: float, count: int, margin: float) -> list[float]:
 def _seek_stills(
     container: av.container.InputContainer, stream: av.video.stream.VideoStream, times_s: list[float]
 ) -> list[Still]:
-    """Decode from the key frame before each time; equal frames are kept once."""
+    """Decode from the key frame before each time; equal frames are kept once, none without a clock."""
     found: list[Still] = []
+    if stream.time_base is None:
+        return found
     for wanted in times_s:
         container.seek(int(wanted / stream.time_base), stream=stream, backward=True)
         for frame in container.decode(stream):

@@ -59,7 +59,7 @@ class TableView:
 
 def summary_tables(run: Run) -> list[TableView]:
     """One table per definition and dataset, in the definition's order."""
-    made = []
+    made: list[TableView] = []
     for index, table in enumerate(table_definitions(run)):
         names = [cell.get("dataset") for cell in run.cells if cell.get("table") == table["name"]]
         for name in (d for d in run.datasets if d in names):

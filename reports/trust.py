@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reports import format as fmt
-from reports.data import Json, Metric, Run, number
+from reports.data import Json, Method, Metric, Run, number
 from reports.speed import playback_rate, speed_row
 from reports.tables import title
 
@@ -109,8 +109,8 @@ def _swapped_check(metric: Metric, dataset: str, truth: Json, swapped: Json) -> 
     values = f"{metric.title} {true} true, {false} swapped ({dataset})"
     if sign * (truth["value"] - swapped["value"]) <= 0:
         return Check(FAIL, "", values)
-    bounds = number(truth.get(near)), number(swapped.get(far))
-    if None in bounds or sign * (bounds[0] - bounds[1]) <= 0:
+    bound, limit = number(truth.get(near)), number(swapped.get(far))
+    if bound is None or limit is None or sign * (bound - limit) <= 0:
         return Check(WARN, "", values + ", intervals not apart")
     return Check(PASS, "", values)
 
@@ -171,16 +171,16 @@ def verdict(run: Run) -> str:
     system = run.system
     if system is None or not run.cells:
         return "This run holds no table cell yet, so there is nothing to conclude."
-    parts = [part for part in (_sync_part(run), _speed_part(run)) if part]
+    parts = [part for part in (_sync_part(run, system), _speed_part(run, system)) if part]
     if not parts:
         return f"{system.title} has no measured headline figure in this run; the tables say why."
     return f"{system.title} {' and '.join(parts)}."
 
 
-def _sync_part(run: Run) -> str:
+def _sync_part(run: Run, system: Method) -> str:
     for metric in sync_metrics(run):
         for dataset, cells in _cells(run, metric.name):
-            own = cells.get(run.system.name)
+            own = cells.get(system.name)
             if own is None:
                 continue
             said = f"reaches {metric.title} {fmt.decimal(own['value'], metric.digits)}"
@@ -196,22 +196,22 @@ def _sync_part(run: Run) -> str:
     return ""
 
 
-def _speed_part(run: Run) -> str:
+def _speed_part(run: Run, system: Method) -> str:
     rate = playback_rate(run)
-    rows = [speed_row(run, *entry) for entry in run.speed if entry[0] == run.system.name]
-    rows = [row for row in rows if row.is_valid and row.fps is not None]
-    if not rows:
+    rows = [speed_row(run, *entry) for entry in run.speed if entry[0] == system.name]
+    timed = [(row, row.fps) for row in rows if row.is_valid and row.fps is not None]
+    if not timed:
         return ""
-    tabled = _tabled_fps(run)
-    row = rows[0] if tabled is None else min(rows, key=lambda r: abs(r.fps - tabled))
-    said = f"generates {row.end_to_end} frames a second ({row.fps / rate:.1f} times playback)"
+    tabled = _tabled_fps(run, system)
+    row, fps = timed[0] if tabled is None else min(timed, key=lambda pair: abs(pair[1] - tabled))
+    said = f"generates {row.end_to_end} frames a second ({fps / rate:.1f} times playback)"
     return said + (f" with the first frame after {row.ttff}" if row.ttff != fmt.EN_DASH else "")
 
 
-def _tabled_fps(run: Run) -> float | None:
+def _tabled_fps(run: Run, system: Method) -> float | None:
     """Generation FPS of the system as the table prints it, so that sentence and table agree."""
     for cell in run.cells:
-        if cell.get("method") == run.system.name and "fps" in str(cell.get("metric")).lower():
-            if number(cell.get("value")) is not None:
-                return cell["value"]
+        is_rate = cell.get("method") == system.name and "fps" in str(cell.get("metric")).lower()
+        if is_rate and number(cell.get("value")) is not None:
+            return cell["value"]
     return None

@@ -14,11 +14,14 @@ def paint_body(canvas: Canvas, pose: Pose, look: Look, composition: str) -> None
     """Paint everything below the chin, in frame-width coordinates around the shoulders."""
     half = FRAMINGS[composition].shoulder_half
     torso_axes = pose.body.at(0.0, -1.0 * pose.lift)
-    if composition == "full_body":
-        _paint_legs(canvas, pose, look, half)
+    is_full = composition == "full_body"
+    if is_full:
+        for side in (-1.0, 1.0):
+            _paint_leg(canvas, pose, look, half, side)
     shape, box = _torso(composition, half)
     if composition in ("half_body", "full_body"):
-        _paint_arms(canvas, pose, look, composition, half)
+        for side in (-1.0, 1.0):
+            _paint_arm(canvas, pose, look, is_full, half, side)
     _paint_neck(canvas, pose, look)
     canvas.fill(torso_axes, box, shape, surface(look.clothes, look.is_soft, look.light, 0.55))
     _paint_pattern(canvas, torso_axes, look, shape, box, half)
@@ -28,20 +31,20 @@ def paint_body(canvas: Canvas, pose: Pose, look: Look, composition: str) -> None
 def _torso(composition: str, half: float) -> tuple[Shape, Box]:
     if composition == "full_body":
 
-        def shape(u: Tensor, v: Tensor) -> Tensor:
+        def whole(u: Tensor, v: Tensor) -> Tensor:
             chest = rounded_box(u, v - 0.12, half * 0.86, 0.14, 0.08)
             return smooth_union(chest, rounded_box(u, v - 0.23, half * 0.96, 0.09, 0.06), 0.08)
 
-        return shape, (-half, -0.03, half, 0.33)
+        return whole, (-half, -0.03, half, 0.33)
 
     trunk_share = 0.90 if composition == "half_body" else 1.0
 
-    def shape(u: Tensor, v: Tensor) -> Tensor:
+    def upper(u: Tensor, v: Tensor) -> Tensor:
         slope = ellipse(u, v - 0.13, half * 0.62, 0.16)
         trunk = rounded_box(u, v - 0.62, half * trunk_share, 0.60, half * trunk_share * 0.56)
         return smooth_union(trunk, slope, 0.10)
 
-    return shape, (-half - 0.02, -0.06, half + 0.02, 0.62)
+    return upper, (-half - 0.02, -0.06, half + 0.02, 0.62)
 
 
 def _neck_top(pose: Pose) -> tuple[Tensor, Tensor]:
@@ -72,9 +75,8 @@ def _paint_clothes(canvas: Canvas, axes: Axes, pose: Pose, look: Look) -> None:
     opening = lambda u, v: (u.abs() + v * (wide * 0.80 / deep) - wide * 0.80).maximum(-v - 0.012)  # noqa: E731
     if kind == "scarf":
         band = lambda u, v: rounded_box(u, v - 0.012, wide * 1.35, wide * 0.40, wide * 0.36)  # noqa: E731
-        tail = lambda u, v: capsule(
-            u, v, (0.5 * wide * look.light, 0.05), (0.7 * wide * look.light, 1.9 * wide), wide * 0.27, wide * 0.32
-        )  # noqa: E731
+        knot, end = (0.5 * wide * look.light, 0.05), (0.7 * wide * look.light, 1.9 * wide)
+        tail = lambda u, v: capsule(u, v, knot, end, wide * 0.27, wide * 0.32)  # noqa: E731
         paint = surface(look.accent, look.is_soft, look.light)
         canvas.fill(axes, (-0.3, 0.0, 0.3, 0.5), tail, paint)
         canvas.fill(axes, (-0.3, -0.2, 0.3, 0.25), band, paint)
@@ -118,35 +120,34 @@ def _paint_pattern(canvas: Canvas, axes: Axes, look: Look, torso: Shape, box: Bo
     )
 
 
-def _paint_arms(canvas: Canvas, pose: Pose, look: Look, composition: str, half: float) -> None:
-    is_full = composition == "full_body"
+def _paint_arm(canvas: Canvas, pose: Pose, look: Look, is_full: bool, half: float, side: float) -> None:
     sleeve = surface(mix(look.clothes, shadow(look.clothes), 0.12), look.is_soft, look.light, 0.55)
     hand = surface(look.skin, look.is_soft, look.light, 0.4)
     thick = 0.042 if is_full else 0.072
     top, reach = (0.055, 0.23) if is_full else (0.14, 0.48)
-    for side in (-1.0, 1.0):
-        swing = 0.04 * pose.yaw_sin + 1.2 * pose.lift * side
-        shoulder = (side * (half * (0.84 if is_full else 0.80)), top - pose.lift)
-        elbow = (side * (half + (0.035 if is_full else 0.0)), top + 0.5 * reach - 0.5 * pose.lift)
-        wrist = (side * (half + (0.062 if is_full else -0.01)) + swing, top + reach - 2.0 * swing * side)
-        box = (-half - 0.2, -0.05, half + 0.2, 0.75)
-        canvas.fill(pose.body, box, lambda u, v: circle(u - wrist[0], v - wrist[1] - 0.02, thick * 0.95), hand)
-        arm = lambda u, v: smooth_union(  # noqa: E731
-            capsule(u, v, shoulder, elbow, thick * 1.1, thick), capsule(u, v, elbow, wrist, thick, thick * 0.92), 0.02
-        )
-        canvas.fill(pose.body, box, arm, sleeve)
+    swing = 0.04 * pose.yaw_sin + 1.2 * pose.lift * side
+    shoulder = (side * (half * (0.84 if is_full else 0.80)), top - pose.lift)
+    elbow = (side * (half + (0.035 if is_full else 0.0)), top + 0.5 * reach - 0.5 * pose.lift)
+    wrist = (side * (half + (0.062 if is_full else -0.01)) + swing, top + reach - 2.0 * swing * side)
+    box = (-half - 0.2, -0.05, half + 0.2, 0.75)
+    canvas.fill(pose.body, box, lambda u, v: circle(u - wrist[0], v - wrist[1] - 0.02, thick * 0.95), hand)
+
+    def arm(u: Tensor, v: Tensor) -> Tensor:
+        upper = capsule(u, v, shoulder, elbow, thick * 1.1, thick)
+        return smooth_union(upper, capsule(u, v, elbow, wrist, thick, thick * 0.92), 0.02)
+
+    canvas.fill(pose.body, box, arm, sleeve)
 
 
-def _paint_legs(canvas: Canvas, pose: Pose, look: Look, half: float) -> None:
+def _paint_leg(canvas: Canvas, pose: Pose, look: Look, half: float, side: float) -> None:
     trousers = surface(look.trousers, look.is_soft, look.light, 0.5)
     shoe = surface(
         scaled(look.accent, 0.9) if sum(look.trousers) < 1.3 else (0.3, 0.25, 0.27), look.is_soft, look.light, 0.5
     )
     # Feet stay on the ground while the hips follow the body.
     ground_u, ground_v = 0.5 - pose.body.x, 1.235 - pose.body.y
-    for side in (-1.0, 1.0):
-        hip, foot = (side * half * 0.46, 0.27), (ground_u + side * half * 0.52, ground_v)
-        shoes = lambda u, v: rounded_box(u - foot[0] - 0.018 * side, v - foot[1], 0.068, 0.036, 0.034)  # noqa: E731
-        canvas.fill(pose.body, (-0.3, 0.4, 0.3, 0.7), shoes, shoe)
-        leg = lambda u, v: capsule(u, v, hip, (foot[0], foot[1] - 0.035), 0.068, 0.052)  # noqa: E731
-        canvas.fill(pose.body, (-0.3, 0.15, 0.3, 0.68), leg, trousers)
+    hip, foot = (side * half * 0.46, 0.27), (ground_u + side * half * 0.52, ground_v)
+    shoes = lambda u, v: rounded_box(u - foot[0] - 0.018 * side, v - foot[1], 0.068, 0.036, 0.034)  # noqa: E731
+    canvas.fill(pose.body, (-0.3, 0.4, 0.3, 0.7), shoes, shoe)
+    leg = lambda u, v: capsule(u, v, hip, (foot[0], foot[1] - 0.035), 0.068, 0.052)  # noqa: E731
+    canvas.fill(pose.body, (-0.3, 0.15, 0.3, 0.68), leg, trousers)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -39,6 +39,11 @@ class Axes:
         """Rotated clockwise by `angle` radians about the origin."""
         c, s = math.cos(angle), math.sin(angle)
         return replace(self, cos=self.cos * c - self.sin * s, sin=self.sin * c + self.cos * s)
+
+    def chunk(self, start: int, stop: int) -> Axes:
+        """Frames start..stop-1."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Axes(**{name: v[start:stop] if isinstance(v, Tensor) else v for name, v in values.items()})
 
     def to_frame(self, u: Number, v: Number) -> tuple[Tensor, Tensor]:
         """Frame position (x, y) in widths of the local point (u, v)."""
@@ -74,11 +79,11 @@ def surface(colour: Colour, is_soft: bool, light: float = -1.0, depth: float = 0
 
 
 class Canvas:
-    """Frames [F, 3, H, W] in 0..1 on which shapes are painted in order."""
+    """Frames [F, 3, H, W] in 0..1 on which shapes are painted in order, over one `background` [3, H, W]."""
 
-    def __init__(self, background_3HW: Tensor, frames: int) -> None:
-        _, height, width = background_3HW.shape
-        self.image = background_3HW.expand(frames, -1, -1, -1).clone()
+    def __init__(self, background: Tensor, frames: int) -> None:
+        _, height, width = background.shape
+        self.image = background.expand(frames, -1, -1, -1).clone()
         self.width, self.height = width, height
         self.x = ((torch.arange(width) + 0.5) / width)[None, None, :]
         self.y = ((torch.arange(height) + 0.5) / width)[None, :, None]

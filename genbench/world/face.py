@@ -160,9 +160,13 @@ def _paint_snout(canvas: Canvas, pose: Pose, look: Look) -> None:
     if species in ("cat", "rabbit", "fox"):
         for side in (-1.0, 1.0):
             for angle in (-0.10, 0.14):
-                whisker = pose.head.at(*pose.project(side * 0.40, 0.42, 0.80)).turned(side * angle)
-                paint = Paint((0.98, 0.97, 0.95) if sum(look.skin) < 1.9 else (0.45, 0.40, 0.40), opacity=0.75)
-                canvas.fill(
-                    whisker, (-0.62, -0.08, 0.62, 0.08),
-                    lambda u, v: capsule(u * side, v, (0.0, 0.0), (0.5, 0.0), 0.014, 0.006), paint,
-                )  # fmt: skip
+                _paint_whisker(canvas, pose, look, side, angle)
+
+
+def _paint_whisker(canvas: Canvas, pose: Pose, look: Look, side: float, angle: float) -> None:
+    whisker = pose.head.at(*pose.project(side * 0.40, 0.42, 0.80)).turned(side * angle)
+    paint = Paint((0.98, 0.97, 0.95) if sum(look.skin) < 1.9 else (0.45, 0.40, 0.40), opacity=0.75)
+    canvas.fill(
+        whisker, (-0.62, -0.08, 0.62, 0.08),
+        lambda u, v: capsule(u * side, v, (0.0, 0.0), (0.5, 0.0), 0.014, 0.006), paint,
+    )  # fmt: skip

@@ -58,10 +58,7 @@ def paint_hat(canvas: Canvas, pose: Pose, look: Look) -> None:
     elif hat == "bow":
         u, v = pose.project(0.48 * look.light, -0.78, 0.30)
         axes = pose.head.at(u, v).turned(0.35 * look.light)
-        wings = lambda p, q: smooth_union(
-            ellipse(p.abs() - 0.19, q, 0.19, 0.15), ellipse(p.abs() - 0.28, q, 0.10, 0.19), 0.08
-        )  # noqa: E731
-        canvas.fill(axes, (-0.45, -0.25, 0.45, 0.25), wings, paint)
+        canvas.fill(axes, (-0.45, -0.25, 0.45, 0.25), _wings, paint)
         canvas.fill(
             axes,
             (-0.12, -0.12, 0.12, 0.12),
@@ -77,6 +74,11 @@ def paint_hat(canvas: Canvas, pose: Pose, look: Look) -> None:
         canvas.fill(
             pose.head.at(u, v), (-0.1, -0.1, 0.1, 0.1), lambda p, q: circle(p, q, 0.075), Paint((0.95, 0.74, 0.25))
         )
+
+
+def _wings(u: Tensor, v: Tensor) -> Tensor:
+    """Both halves of a bow."""
+    return smooth_union(ellipse(u.abs() - 0.19, v, 0.19, 0.15), ellipse(u.abs() - 0.28, v, 0.10, 0.19), 0.08)
 
 
 def _paint_beanie(canvas: Canvas, pose: Pose, look: Look, tone: tuple[float, float, float]) -> None:
@@ -104,7 +106,9 @@ def _cap(pose: Pose, look: Look) -> Shape:
     open_u, open_v = pose.project(0, 0.30, 0.62)
     # Most fringes fall to one side.
     slant = look.light * (0.05 if style in ("buzzed", "curly", "spiky") else 0.16)
-    is_fringed = style in ("bob", "long") and look.brow < 0.5 or style == "short" and look.words["person"] == "woman"
+    is_fringed = (style in ("bob", "long") and look.brow < 0.5) or (
+        style == "short" and look.words["person"] == "woman"
+    )
     opening_top = 0.66 if is_fringed else 0.86
     opening_half = radius * (0.88 if style in ("buzzed", "short", "spiky", "swept") else 0.82)
     lower_limit = {"long": 0.75, "bob": 0.72, "curly": 0.30, "buzzed": -0.02}.get(style, 0.10)

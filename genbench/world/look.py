@@ -80,6 +80,7 @@ def look_of(character: Character) -> Look:
     )
     if is_animal:
         lips = mix((0.25, 0.14, 0.13), scaled(skin, 0.4), 0.4)
+    upper, lower, accent = (hex_colour(tone) for tone in BACKGROUND_TONES[words["background_colour"]])
     widths = {"photo": 0.755, "cartoon": 0.86, "animal": 0.89}[character.style]
     return Look(
         words=words,
@@ -92,7 +93,7 @@ def look_of(character: Character) -> Look:
         trousers=_along(("33405e", "5a5148", "3c3a44", "4a6078"), value("shade") * 0.999),
         eye=_along(EYE_TONES, value("eye_colour") * 0.999),
         lips=lips,
-        background=tuple(hex_colour(tone) for tone in BACKGROUND_TONES[words["background_colour"]]),
+        background=(upper, lower, accent),
         head_radius=widths + 0.09 * (value("face_width") - 0.5),
         jaw_radius=(0.60 if not is_cartoon else 0.62)
         + 0.12 * (value("jaw") - 0.5)
@@ -114,24 +115,28 @@ def look_of(character: Character) -> Look:
 
 def hex_colour(text: str) -> Colour:
     """RGB in 0..1 of 'rrggbb'."""
-    return tuple(int(text[i : i + 2], 16) / 255 for i in (0, 2, 4))
+    red, green, blue = (int(text[i : i + 2], 16) / 255 for i in (0, 2, 4))
+    return red, green, blue
 
 
 def mix(first: Colour, second: Colour, amount: float) -> Colour:
     """Linear blend: `first` at 0, `second` at 1."""
-    return tuple(a + (b - a) * amount for a, b in zip(first, second, strict=True))
+    red, green, blue = (a + (b - a) * amount for a, b in zip(first, second, strict=True))
+    return red, green, blue
 
 
 def scaled(colour: Colour, factor: float) -> Colour:
     """Brightness times `factor`, kept in range."""
-    return tuple(min(1.0, channel * factor) for channel in colour)
+    red, green, blue = (min(1.0, channel * factor) for channel in colour)
+    return red, green, blue
 
 
 def shadow(colour: Colour, amount: float = 0.5) -> Colour:
     """A darker version with the hue of a painted shadow; amount 0 keeps the colour."""
     # Warm colours (skin, fur) darken towards red, cool ones towards violet.
     tint = (0.60, 0.40, 0.37) if colour[0] > colour[2] + 0.08 else (0.50, 0.42, 0.52)
-    return mix(colour, tuple(channel * factor for channel, factor in zip(colour, tint, strict=True)), amount)
+    red, green, blue = (channel * factor for channel, factor in zip(colour, tint, strict=True))
+    return mix(colour, (red, green, blue), amount)
 
 
 def tinted(colour: Colour, amount: float = 0.3) -> Colour:

@@ -63,7 +63,8 @@ class Pose:
 
     def chunk(self, start: int, stop: int) -> Pose:
         """Frames start..stop-1."""
-        return Pose(**{f.name: _chunk(getattr(self, f.name), start, stop) for f in fields(self)})
+        tracks = {f.name: getattr(self, f.name)[start:stop] for f in fields(self) if f.name not in ("head", "body")}
+        return Pose(head=self.head.chunk(start, stop), body=self.body.chunk(start, stop), **tracks)
 
     def project(self, x: float, y: float, z: float) -> tuple[Tensor, Tensor]:
         """Head coordinates (u, v) of a point of the head; z points out of the face."""
@@ -118,9 +119,3 @@ def pose_of(character: Character, truth: Truth) -> Pose:
         lift=tracks["shoulder_lift"].float(),
         **{name: tracks[name].float() for name in plain},
     )
-
-
-def _chunk(value: Tensor | Axes, start: int, stop: int) -> Tensor | Axes:
-    if isinstance(value, Axes):
-        return Axes(*(_chunk(getattr(value, f.name), start, stop) for f in fields(value)))
-    return value[start:stop] if isinstance(value, Tensor) else value

@@ -66,7 +66,8 @@ def mouth_from_phonemes(
     position = ((torch.arange(frames, dtype=torch.float64) + 0.5) / fps * TRACK_RATE_HZ - 0.5).clamp(0, samples - 1)
     low = position.floor().long().clamp(max=samples - 2)
     seen = torch.lerp(tracks[:, low], tracks[:, low + 1], (position - low).expand(3, -1))
-    return tuple(seen.clamp(0, 1).float().unbind(0))
+    opened, widened, rounded = seen.clamp(0, 1).float().unbind(0)
+    return opened, widened, rounded
 
 
 def viseme_targets(phoneme: str) -> list[tuple[float, float, float]]:

@@ -104,17 +104,22 @@ class AudioInjector(nn.Module):
     def __init__(self, dim: int, heads: int, layers: tuple[int, ...], eps: float) -> None:
         super().__init__()
         self.slot_of_layer = {layer: slot for slot, layer in enumerate(layers)}
-        self.injector = nn.ModuleList(Attention(dim, heads, eps) for _ in layers)
-        self.injector_adain_layers = nn.ModuleList(_AdaLayerNorm(dim) for _ in layers)
+        attentions, norms = [Attention(dim, heads, eps) for _ in layers], [_AdaLayerNorm(dim) for _ in layers]
+        self.injector, self.injector_adain_layers = nn.ModuleList(attentions), nn.ModuleList(norms)
+        self._slots = tuple(zip(norms, attentions, strict=True))
+
+    def start_at_zero(self) -> None:
+        """Fresh weights that add nothing, as the official `zero_init` does."""
+        for norm, attention in self._slots:
+            nn.init.zeros_(attention.o.weight)
+            nn.init.zeros_(norm.linear.weight)
 
     def forward(self, layer: int, x: Tensor, local: Tensor, pooled: Tensor) -> Tensor:
         """Residual for noisy tokens x [B, F*L, D] after block `layer`; x itself where the layer has no injection."""
         if layer not in self.slot_of_layer:
             return x
-        slot = self.slot_of_layer[layer]
+        norm, attention = self._slots[self.slot_of_layer[layer]]
         batch, frames = local.shape[:2]
-        per_frame = x.unflatten(1, (frames, -1))
-        queries = self.injector_adain_layers[slot](per_frame, pooled).flatten(0, 1)
-        attention = self.injector[slot]
+        queries = norm(x.unflatten(1, (frames, -1)), pooled).flatten(0, 1)
         residual = attention.cross(queries, attention.keys_values(local.flatten(0, 1)))
         return x + residual.unflatten(0, (batch, frames)).flatten(1, 2)

@@ -29,11 +29,11 @@ class PatchBasis(nn.Module):
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("components", torch.zeros(size, z_dim))
 
-    def fit(self, patches: Tensor) -> None:
-        """Set the basis from patches [n, 3 * 4 * patch * patch]."""
+    def fit(self, patches: Tensor, weights: Tensor) -> None:
+        """Set the basis from patches [n, 3 * 4 * patch * patch], each counting `weights` [n] times."""
         self.mean.copy_(patches.mean(0))
-        centred = patches - self.mean
-        variances, directions = torch.linalg.eigh(centred.T @ centred / len(patches))
+        scaled = (patches - self.mean) * (weights / weights.sum()).sqrt()[:, None]
+        variances, directions = torch.linalg.eigh(scaled.T @ scaled)
         strongest = slice(-self.components.shape[1], None)
         self.components.copy_((directions[:, strongest] * variances[strongest].sqrt()).flip(1))
 
@@ -94,8 +94,11 @@ class Codec(nn.Module):
 
     def encode_raw(self, video: Tensor) -> Tensor:
         """Posterior means before normalisation, the linear code included."""
-        learned = self.vae.encode(video).latent_dist.mode()
-        return learned if self.basis is None else learned + self.basis.encode(video)
+        if self.basis is None:
+            return self.vae.encode(video).latent_dist.mode()
+        linear = self.basis.encode(video)
+        # An untrained encoder ends in zeros: its convolutions need not run to add nothing.
+        return linear + self.vae.encode(video).latent_dist.mode() if self.vae.quant_conv.weight.any() else linear
 
     def decode(self, latents: Tensor) -> Tensor:
         """Whole-clip decode, clamped to [-1, 1]."""
@@ -126,6 +129,13 @@ class Codec(nn.Module):
 
 def _per_channel(values: Tensor) -> Tensor:
     return values.view(1, -1, 1, 1, 1)
+
+
+def silence_learned_parts(codec: Codec) -> None:
+    """Make a fresh codec exactly its linear code: encoder and decoder begin by adding nothing."""
+    for layer in (codec.vae.quant_conv, codec.vae.decoder.conv_out):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
 
 
 class VaeStreamDecoder:

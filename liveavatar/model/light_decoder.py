@@ -47,7 +47,8 @@ class LightDecoder(nn.Module):
         """Latents [B, z, 2+F, h, w], the first two being memory -> pixels [B, 3, 4F, H, W], not clamped."""
         batch, frames = latents.shape[0], latents.shape[2] - _MEMORY
         current = latents[:, :, _MEMORY:].transpose(1, 2).flatten(0, 1)
-        linear = F.pixel_shuffle(self.linear(current).unflatten(1, (FRAMES_PER_LATENT, -1)).flatten(0, 1), self.spatial_factor)
+        patches = self.linear(current).unflatten(1, (FRAMES_PER_LATENT, -1)).flatten(0, 1)
+        linear = F.pixel_shuffle(patches, self.spatial_factor)
         x = self.stem(latents)
         x = self.coarse(x.transpose(1, 2).flatten(0, 1))
         x = self.unfold(F.silu(x)).unflatten(1, (FRAMES_PER_LATENT, -1)).flatten(0, 1)
@@ -77,7 +78,7 @@ class LightStreamDecoder:
 
 
 def start_from_linear(decoder: LightDecoder, components: Tensor, offset: Tensor) -> None:
-    """Make a fresh decoder exactly linear: components [3*4*p*p, z] and offset [3*4*p*p] map normalised latents to patches."""
+    """Make a fresh decoder exactly linear: components [3*4*p*p, z] and offset [3*4*p*p] map latents to patches."""
     p = decoder.spatial_factor
     order = torch.arange(components.shape[0]).view(3, FRAMES_PER_LATENT, p * p).transpose(0, 1).flatten()
     with torch.no_grad():

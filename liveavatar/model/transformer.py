@@ -55,6 +55,10 @@ class TransformerBlock(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(c.dim, c.ffn_dim), nn.GELU("tanh"), nn.Linear(c.ffn_dim, c.dim))
         self.modulation = nn.Parameter(torch.randn(1, 6, c.dim) / c.dim**0.5)
 
+    def text_keys_values(self, embedded: Tensor) -> KeysValues:
+        """Keys and values of embedded text [B, text_len, D]; they depend on the text only."""
+        return self.cross_attn.keys_values(embedded)
+
     def forward(self, x: Tensor, levels: Tensor, text: KeysValues, layer: int, context: Context) -> Tensor:
         """x [B, F, L, D]; levels [B, F, 6, D] or [B, 1, 6, D]: the projected time embedding of each frame."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + levels).unsqueeze(-2).unbind(2)
@@ -102,7 +106,7 @@ class S2VTransformer(nn.Module):
     def encode_text(self, rows: Tensor) -> list[KeysValues]:
         """Text rows [B, text_len, text_dim] -> keys and values per layer; computed once per stream."""
         embedded = self.text_embedding(rows)
-        return [block.cross_attn.keys_values(embedded) for block in self.blocks]
+        return [block.text_keys_values(embedded) for block in self.blocks]  # type: ignore[operator,union-attr]
 
     def encode_audio(self, features: Tensor, history: Tensor | None = None) -> Voice:
         """Features [B, layers, C, 4F], rows before them as `history` -> the voice of F latent frames."""
@@ -173,9 +177,5 @@ def initialise(model: S2VTransformer, generator: torch.Generator) -> None:
             nn.init.zeros_(module.bias)
     nn.init.normal_(model.trainable_cond_mask.weight, std=0.02, generator=generator)
     nn.init.normal_(model.casual_audio_encoder.encoder.padding_tokens, std=0.02, generator=generator)
-    for attention, norm in zip(
-        model.audio_injector.injector, model.audio_injector.injector_adain_layers, strict=True
-    ):
-        nn.init.zeros_(attention.o.weight)
-        nn.init.zeros_(norm.linear.weight)
+    model.audio_injector.start_at_zero()
     nn.init.zeros_(model.head.head.weight)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from liveavatar.config import RolloutOptions
-from liveavatar.model.rope import rotate, rope_table
+from liveavatar.model.rope import rope_table, rotate
 from liveavatar.model.transformer import KeysValues, S2VTransformer, Voice
 from liveavatar.streaming.cache import RollingCache
 from liveavatar.streaming.flow import euler_step, level_grid

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from liveavatar.model.rope import rotate, rope_table
+from liveavatar.model.rope import rope_table, rotate
 from liveavatar.model.transformer import KeysValues, S2VTransformer
 
 

@@ -3,7 +3,8 @@
 Example, from nothing to a talking nano model:
 
   python -m genbench shards --clips 3000 --out data/frames
-  python -m liveavatar.training codec   --shards data/frames --out train/codec
+  python -m liveavatar.training basis   --shards data/frames --codec train/codec
+  python -m liveavatar.training codec   --shards data/frames --codec train/codec --out train/codec
   python -m liveavatar.training prepare --shards data/frames --codec train/codec --latents data/latents
   python -m liveavatar.training light   --shards data/frames --codec train/codec --out train/light
   python -m liveavatar.training stage1  --shards data/latents --out train/stage1
@@ -23,7 +24,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m liveavatar.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", choices=["codec", "light", "prepare", "stage1", "export"])
+    parser.add_argument("verb", choices=["basis", "codec", "light", "prepare", "stage1", "export"])
     parser.add_argument("--shards", type=Path, help="folder of rendered shards (stage1: of latent shards)")
     parser.add_argument("--latents", type=Path, help="prepare: where latent shards go")
     parser.add_argument("--codec", type=Path, help="training folder of the codec")
@@ -54,10 +55,18 @@ def main() -> None:
     from liveavatar.training import stages
 
     torch.set_num_threads(args.threads)
-    needs = {"codec": ("shards", "out"), "light": ("shards", "codec", "out"), "stage1": ("shards", "out")}
-    needs |= {"prepare": ("shards", "codec", "latents"), "export": ("codec", "light", "stage1", "weights")}
+    needs = {
+        "basis": ("shards", "codec"),
+        "codec": ("shards", "codec", "out"),
+        "light": ("shards", "codec", "out"),
+        "prepare": ("shards", "codec", "latents"),
+        "stage1": ("shards", "out"),
+        "export": ("codec", "light", "stage1", "weights"),
+    }
     _need(args, *needs[args.verb])
-    if args.verb == "prepare":
+    if args.verb == "basis":
+        stages.basis(args.shards, args.codec)
+    elif args.verb == "prepare":
         stages.prepare(args.shards, args.codec, args.latents, *map(int, args.part.split("/")))
     elif args.verb == "export":
         stages.export(args.codec, args.light, args.stage1, args.weights)

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from liveavatar.training.recipes import Recipe
 
 
-def save(folder: Path, step: int, model: nn.Module, ema: dict[str, Tensor], optimiser: torch.optim.Optimizer, recipe: Recipe) -> None:
+def save(
+    folder: Path, step: int, model: nn.Module, ema: dict[str, Tensor], optimiser: torch.optim.Optimizer, recipe: Recipe
+) -> None:
     """Write `folder/step-N` and drop older ones."""
     folder.mkdir(parents=True, exist_ok=True)
     partial, final = folder / ".partial", folder / f"step-{step:07d}"
@@ -44,7 +46,8 @@ def load(path: Path, model: nn.Module, ema: dict[str, Tensor], optimiser: torch.
     """Restore everything in place and return the step; raises ValueError when the recipe differs."""
     state = json.loads((path / "state.json").read_text())
     wanted = json.loads(json.dumps(asdict(recipe)))
-    differing = {key: (state["recipe"].get(key), value) for key, value in wanted.items() if state["recipe"].get(key) != value}
+    made_by = state["recipe"]
+    differing = {key: (made_by.get(key), value) for key, value in wanted.items() if made_by.get(key) != value}
     if differing:
         raise ValueError(f"{path} was made by another recipe: {differing} (checkpoint, now); use a new --out folder")
     model.load_state_dict(load_file(path / "weights.safetensors"))

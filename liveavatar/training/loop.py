@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 class Stage(Protocol):
     """What the loop trains."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """The trainable network."""
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """The loss of one step and figures to log."""

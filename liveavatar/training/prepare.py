@@ -14,21 +14,9 @@ from torch import Tensor
 from liveavatar.model.codec import Codec
 from liveavatar.model.text import HashedWords
 from liveavatar.training.codec_stage import to_pixels
-from liveavatar.training.data import FrameShards, metadata, shard_files
+from liveavatar.training.data import metadata
 
 ENCODE_BATCH = 8
-
-
-@torch.no_grad()
-def measure_statistics(codec: Codec, shards: Path, windows: int = 64) -> None:
-    """Set the codec's per-channel mean and spread from random windows of the training world."""
-    data = FrameShards(shard_files(shards))
-    generator = torch.Generator().manual_seed(0)
-    video = torch.stack([to_pixels(data.window(9, generator)[0]) for _ in range(windows)])
-    with torch.autocast("cpu", torch.bfloat16):
-        raw = torch.cat([codec.encode_raw(part).float() for part in video.split(ENCODE_BATCH)])
-    codec.latents_mean.copy_(raw.mean((0, 2, 3, 4)))
-    codec.latents_std.copy_(raw.std((0, 2, 3, 4)))
 
 
 @torch.no_grad()
@@ -52,6 +40,4 @@ def encode_shard(codec: Codec, words: HashedWords, source: Path, target: Path) -
 
 
 def _encode(codec: Codec, video: Tensor) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
-        parts = [codec.encode(part).float() for part in video.split(ENCODE_BATCH)]
-    return torch.cat(parts).half()
+    return torch.cat([codec.encode(part).half() for part in video.split(ENCODE_BATCH)])

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from liveavatar.checkpoints.store import write_weights
 from liveavatar.config import nano
@@ -16,15 +16,15 @@ from liveavatar.model.light_decoder import LightDecoder
 from liveavatar.model.text import HashedWords
 from liveavatar.model.transformer import initialise
 from liveavatar.training import checkpoint
-from liveavatar.training.codec_stage import CodecStage, LightStage
+from liveavatar.training.codec_stage import CodecStage, LightStage, fit_basis
 from liveavatar.training.data import shard_files
 from liveavatar.training.diffusion_forcing import ForcingStage, Generator
 from liveavatar.training.loop import Stage, train
-from liveavatar.training.prepare import encode_shard, measure_statistics
+from liveavatar.training.prepare import encode_shard
 from liveavatar.training.recipes import ForcingOptions, Recipe
 
 logger = logging.getLogger(__name__)
-STATISTICS = "latent_statistics.safetensors"
+BASIS = "basis.safetensors"
 
 
 def run(recipe: Recipe, shards: Path, codec: Path | None, out: Path, max_minutes: float) -> None:
@@ -36,21 +36,31 @@ def run(recipe: Recipe, shards: Path, codec: Path | None, out: Path, max_minutes
 def _stage(recipe: Recipe, shards: Path, codec: Path | None) -> Stage:
     profile = nano()
     if recipe.stage == "codec":
-        return CodecStage(Codec(profile.codec), shards, recipe.seed, recipe.batch)
-    if recipe.stage == "light" and codec is not None:
-        return LightStage(load_codec(codec), LightDecoder(profile.codec), shards, recipe.seed, recipe.batch)
+        assert codec is not None
+        return CodecStage(load_codec(codec), shards, recipe.seed, recipe.batch)
+    if recipe.stage == "light":
+        assert codec is not None
+        decoder = LightDecoder(profile.codec)
+        return LightStage(load_codec(codec).requires_grad_(False), decoder, shards, recipe.seed, recipe.batch)
     model = Generator(profile)
     initialise(model.transformer, torch.Generator().manual_seed(recipe.seed))
     return ForcingStage(profile, model, shards, recipe.seed, recipe.batch, ForcingOptions())
 
 
 def load_codec(folder: Path) -> Codec:
-    """The codec of a training folder with its averaged weights and, once measured, its latent statistics."""
+    """The codec of a training folder: its fitted linear code, and the averaged decoder once that was trained."""
     codec = Codec(nano().codec)
-    codec.load_state_dict(load_file(averaged(folder)))
-    if (folder / STATISTICS).exists():
-        codec.load_state_dict(load_file(folder / STATISTICS), strict=False)
-    return codec.eval().requires_grad_(False)
+    trained = checkpoint.latest(folder)
+    codec.load_state_dict(load_file(trained / "ema.safetensors" if trained else folder / BASIS))
+    return codec
+
+
+def basis(shards: Path, folder: Path) -> None:
+    """Fit the linear code into `folder`: what `prepare`, `codec` and `light` start from."""
+    codec = Codec(nano().codec)
+    fit_basis(codec, shards, seed=0)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.contiguous() for name, value in codec.state_dict().items()}, folder / BASIS)
 
 
 def averaged(folder: Path) -> Path:
@@ -62,13 +72,8 @@ def averaged(folder: Path) -> Path:
 
 
 def prepare(shards: Path, codec_folder: Path, latents: Path, part: int = 0, parts: int = 1) -> None:
-    """Encode every `parts`-th rendered shard from the `part`-th on; measures the latent statistics first if need be."""
-    from safetensors.torch import save_file
-
-    codec = load_codec(codec_folder)
-    if not (codec_folder / STATISTICS).exists():
-        measure_statistics(codec, shards)
-        save_file({"latents_mean": codec.latents_mean, "latents_std": codec.latents_std}, codec_folder / STATISTICS)
+    """Encode every `parts`-th rendered shard from the `part`-th on."""
+    codec = load_codec(codec_folder).eval()
     c = nano().transformer
     words = HashedWords(c.text_dim, c.text_len)
     latents.mkdir(parents=True, exist_ok=True)

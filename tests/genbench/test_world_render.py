@@ -1,5 +1,6 @@
 """Pictures of the nano world: reproducible, faithful to their truth, and the same at any size."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -71,7 +72,7 @@ def test_opening_the_mouth_darkens_and_changes_its_box_step_by_step(seed):
         crops = [crop(frame, box[0]) for frame in clip]
         change = [float((each - crops[0]).abs().mean()) for each in crops]
         dark = [float((each.amax(-1) < 75).sum()) for each in crops]
-        assert all(a < b for a, b in zip(change, change[1:], strict=False)), (kind, change)
+        assert all(a < b for a, b in itertools.pairwise(change)), (kind, change)
         assert dark[-1] > dark[2] > dark[0], (kind, dark)
         assert change[-1] > 12, (kind, change)
 
@@ -84,7 +85,8 @@ def test_full_opening_is_tall_enough_to_read_at_native_size():
         difference = (crop(clip[-1], box[0]) - crop(clip[0], box[0])).abs().amax(-1) > 40
         rows, columns = int(difference.any(1).sum()), int(difference.any(0).sum())
         least = {"frontal": (11, 14), "profile": (11, 8), "half_body": (7, 9), "full_body": (7, 9)}[composition]
-        assert rows >= least[0] and columns >= least[1], (style, composition, rows, columns)
+        assert rows >= least[0], (style, composition, rows, columns)
+        assert columns >= least[1], (style, composition, rows, columns)
 
 
 def test_a_blink_changes_the_upper_face_and_nothing_else():
@@ -95,7 +97,8 @@ def test_a_blink_changes_the_upper_face_and_nothing_else():
         changed = (clip[0].int() - clip[1].int()).abs().amax(-1) > 25
         y0, y1 = int(box[0, 1] * 128), int(box[0, 3] * 128)
         assert changed.sum() >= 12, kind
-        assert not changed[:y0].any() and not changed[(y0 + 2 * y1) // 3 :].any(), kind
+        assert not changed[:y0].any(), kind
+        assert not changed[(y0 + 2 * y1) // 3 :].any(), kind
 
 
 def test_face_box_follows_the_head_and_holds_the_mouth():
@@ -103,8 +106,11 @@ def test_face_box_follows_the_head_and_holds_the_mouth():
     truth = Truth.stack([performance(seed, 50) for seed in range(len(cast))])
     face, mouth = face_box(cast, truth), mouth_box(cast, truth)
     assert face.shape == mouth.shape == (len(cast), 50, 4)
-    assert (face[..., 2:] > face[..., :2]).all() and (face >= 0).all() and (face <= 1).all()
-    assert (mouth[..., :2] >= face[..., :2]).all() and (mouth[..., 2:] <= face[..., 2:]).all()
+    assert (face[..., 2:] > face[..., :2]).all()
+    assert (face >= 0).all()
+    assert (face <= 1).all()
+    assert (mouth[..., :2] >= face[..., :2]).all()
+    assert (mouth[..., 2:] <= face[..., 2:]).all()
     nodding = replace(Truth.still(2), yaw=torch.tensor([0.0, 0.3]), mouth_open=torch.tensor([0.0, 1.0]))
     for character, clip in zip(cast, render(cast, Truth.stack([nodding] * len(cast))), strict=True):
         changed = (clip[0].int() - clip[1].int()).abs().amax(-1) > 40

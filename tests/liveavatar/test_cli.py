@@ -74,7 +74,8 @@ class FakePipeline:
         self.fail: BaseException | None = None
 
     def open(self, reference: np.ndarray, **asked: object) -> FakeSession:
-        assert reference.shape == (128, 96, 3) and reference.dtype == np.uint8
+        assert reference.shape == (128, 96, 3)
+        assert reference.dtype == np.uint8
         self.asked = asked
         return self.session
 
@@ -134,9 +135,11 @@ def test_generate_writes_and_tells(files: Path, pipeline: FakePipeline, capsys: 
     assert generate(files, "--prompt", "a woman", "--seed", "7") == 0
     assert frame_count(files / "o.mp4") == 48
     captured = capsys.readouterr()
-    assert "1.92 s of 96x128 px" in captured.out and "generation FPS" in captured.out
+    assert "1.92 s of 96x128 px" in captured.out
+    assert "generation FPS" in captured.out
     assert captured.err == ""
-    assert pipeline.asked["prompt"] == "a woman" and pipeline.asked["seed"] == 7
+    assert pipeline.asked["prompt"] == "a woman"
+    assert pipeline.asked["seed"] == 7
     assert pipeline.asked["options"] == profile("nano").rollout
     assert pipeline.asked["progress"] is None
 
@@ -147,7 +150,9 @@ def test_generate_switches_and_json(files: Path, pipeline: FakePipeline, capsys:
     assert pipeline.asked["options"] == RolloutOptions(steps=2, cache="clean", aas=False, rolling_rope=False)
     assert pipeline.asked["timeline"] == files / "t.jsonl"
     result = json.loads(capsys.readouterr().out)
-    assert result["frames"] == 48 and result["out"].endswith("o.mp4") and result["generation_fps"] == 96.0
+    assert result["frames"] == 48
+    assert result["out"].endswith("o.mp4")
+    assert result["generation_fps"] == 96.0
 
 
 @pytest.mark.parametrize(
@@ -168,7 +173,9 @@ def test_bad_input_is_one_line_and_code_2(
     (files / "empty.wav").touch()
     assert generate(files, **change) == 2
     said = capsys.readouterr().err
-    assert message in said and said.startswith("liveavatar: ") and said.count("\n") == 1
+    assert message in said
+    assert said.startswith("liveavatar: ")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -277,9 +284,11 @@ def test_stream_to_a_file(
     assert pipeline.asked["seed"] == 3
     np.testing.assert_array_equal(pipeline.session.heard, np.frombuffer(pcm(1.0), "<i2") / np.float32(32768))
     said = capsys.readouterr().err
-    assert said.count("frames, latency") == 3 and "25 frames in 3 blocks, latency median" in said
+    assert said.count("frames, latency") == 3
+    assert "25 frames in 3 blocks, latency median" in said
     with av.open(str(files / "s.mp4")) as container:
-        assert container.streams.audio and container.duration == 1_000_000
+        assert container.streams.audio
+        assert container.duration == 1_000_000
 
 
 def test_stream_to_standard_output(files: Path, pipeline: FakePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +304,7 @@ def test_stream_whose_reader_goes(
 ) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    with open(writer, "wb", buffering=0) as pipe:  # noqa: PTH123
+    with open(writer, "wb", buffering=0) as pipe:
         monkeypatch.setattr(sys, "stdout", types.SimpleNamespace(buffer=pipe, isatty=lambda: False, fileno=lambda: -1))
         assert stream(files, monkeypatch, Dribble(pcm(3.0), [4096]), "-") == 1
     assert "the reader of standard output has gone" in capsys.readouterr().err
@@ -357,7 +366,8 @@ def test_help_is_quick_and_has_examples(verb: list[str]) -> None:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         walls_s.append(time.monotonic() - begin)
     assert min(walls_s) < 1.0
-    assert "examples:" in done.stdout and "--reference face.png" in done.stdout
+    assert "examples:" in done.stdout
+    assert "--reference face.png" in done.stdout
 
 
 def test_no_command_and_unknown_command(capsys: pytest.CaptureFixture) -> None:
@@ -378,7 +388,8 @@ def test_info_counts_parameters_and_tells_digests(
     monkeypatch.setattr(cli, "WEIGHTS", tmp_path)
     assert cli.main(["info", "--json"]) == 0
     info = json.loads(capsys.readouterr().out)
-    assert info["weights"][0]["parameters"] == 15 and info["weights"][0]["name"] == "generator.safetensors"
+    assert info["weights"][0]["parameters"] == 15
+    assert info["weights"][0]["name"] == "generator.safetensors"
     assert len(info["weights"][0]["sha256"]) == 64
     assert cli.main(["info"]) == 0
     assert "generator.safetensors: 15 parameters" in capsys.readouterr().out

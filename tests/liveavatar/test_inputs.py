@@ -64,7 +64,8 @@ def test_picture_of_the_right_size_is_untouched(tmp_path: Path) -> None:
 def test_formats_and_scaling(tmp_path: Path, name: str, options: dict) -> None:
     Image.fromarray(gradient(512, 384)).save(tmp_path / name, **options)
     picture = read_picture(str(tmp_path / name), 128, 96)
-    assert picture.shape == (128, 96, 3) and picture.dtype == np.uint8
+    assert picture.shape == (128, 96, 3)
+    assert picture.dtype == np.uint8
     assert abs(picture.astype(int) - gradient(128, 96)).max() <= 8
 
 
@@ -81,7 +82,8 @@ def test_wide_is_cropped_at_both_sides_and_tall_more_at_the_bottom(tmp_path: Pat
     np.testing.assert_array_equal(columns, np.arange(68, 132))
     Image.fromarray(wide.T).save(tmp_path / "tall.png")
     rows = read_picture(tmp_path / "tall.png", 64, 64)[:, 0, 0].astype(float)
-    assert rows[0] == pytest.approx(0.4 * 136, abs=1.5) and rows[0] < 199 - rows[-1]
+    assert rows[0] == pytest.approx(0.4 * 136, abs=1.5)
+    assert rows[0] < 199 - rows[-1]
 
 
 def test_exif_rotation_is_applied(tmp_path: Path) -> None:
@@ -127,7 +129,8 @@ def test_palette_transparency(tmp_path: Path) -> None:
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.save(tmp_path / "a.png", transparency=1)
     picture = read_picture(tmp_path / "a.png", 64, 64)
-    assert picture[0, 0].tolist() == [255, 0, 0] and picture[-1, 0].tolist() == [128, 128, 128]
+    assert picture[0, 0].tolist() == [255, 0, 0]
+    assert picture[-1, 0].tolist() == [128, 128, 128]
 
 
 def refused_picture(path: Path, message: str) -> None:
@@ -135,7 +138,8 @@ def refused_picture(path: Path, message: str) -> None:
         warnings.simplefilter("error")
         with pytest.raises(InputError, match=message) as caught:
             read_picture(path, 128, 96)
-    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
 
 
 def test_missing_empty_folder_and_foreign_pictures(tmp_path: Path) -> None:
@@ -208,7 +212,8 @@ def test_every_format_is_read_in_place(tmp_path: Path, name: str, codec: str, ra
     read = read_voice(encode(tmp_path / name, codec, burst, rate, sample_format))
     assert abs(len(read) - 2 * RATE) < 0.1 * RATE
     loud = np.flatnonzero(np.abs(read) > 0.1) / RATE
-    assert loud[0] == pytest.approx(0.5, abs=0.02) and loud[-1] == pytest.approx(1.0, abs=0.02)
+    assert loud[0] == pytest.approx(0.5, abs=0.02)
+    assert loud[-1] == pytest.approx(1.0, abs=0.02)
 
 
 def test_24_bit_and_8_bit_wav(tmp_path: Path) -> None:
@@ -242,7 +247,8 @@ def test_streaming_holds_little(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "a.wav", tone(600))
     pieces = stream_voice(path, 0.48)
     first = next(pieces)
-    assert first.base is None and len(first) == 7680
+    assert first.base is None
+    assert len(first) == 7680
     assert sum(len(piece) for piece in pieces) == 600 * RATE - 7680
 
 
@@ -254,7 +260,8 @@ def test_values_stay_within_full_scale(tmp_path: Path) -> None:
 def refused_voice(path: Path, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         read_voice(path)
-    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
 
 
 def test_missing_empty_folder_and_foreign_voices(tmp_path: Path) -> None:

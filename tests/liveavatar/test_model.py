@@ -41,8 +41,12 @@ def test_rope_of_the_rolled_sink_is_the_reference(start: int) -> None:
 
 def test_rotation_depends_on_differences_only() -> None:
     q, k = torch.randn(2, 1, 1, 1, 48, generator=torch.Generator().manual_seed(0))
-    near = rotate(q, rope_table(torch.tensor([5]), 1, 1, 48)) @ rotate(k, rope_table(torch.tensor([2]), 1, 1, 48)).mT
-    far = rotate(q, rope_table(torch.tensor([90_005]), 1, 1, 48)) @ rotate(k, rope_table(torch.tensor([90_002]), 1, 1, 48)).mT
+
+    def similarity(q_frame: int, k_frame: int) -> torch.Tensor:
+        q_table, k_table = (rope_table(torch.tensor([frame]), 1, 1, 48) for frame in (q_frame, k_frame))
+        return rotate(q, q_table) @ rotate(k, k_table).mT
+
+    near, far = similarity(5, 2), similarity(90_005, 90_002)
     torch.testing.assert_close(near, far, atol=1e-5, rtol=0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -53,7 +55,7 @@ def test_euler_with_the_true_velocity_lands_on_the_data() -> None:
     data, noise = random(4, seed=1), random(4, seed=2)
     x = noise
     levels = level_grid(7, 3.0)
-    for level, next_level in zip(levels, levels[1:], strict=False):
+    for level, next_level in itertools.pairwise(levels):
         torch.testing.assert_close(x, add_noise(data, noise, torch.tensor(level)), atol=1e-5, rtol=0)
         torch.testing.assert_close(clean_estimate(x, noise - data, level), data, atol=1e-5, rtol=0)
         x = euler_step(x, noise - data, level, next_level)

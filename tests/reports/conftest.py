@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import fake_run_folder
 import pytest
 
 import reports
 from reports import plot
+from tests.reports import fake_run_folder
 
 
 @pytest.fixture(scope="session")

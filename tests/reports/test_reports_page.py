@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -40,7 +41,8 @@ class Reader(HTMLParser):
         self.tags.append((tag, dict(attributes)))
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+        assert self.open, f"</{tag}> closes {self.open[-3:]}"
+        assert self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
         self.open.pop()
 
     def handle_data(self, data: str) -> None:
@@ -100,7 +102,10 @@ def test_every_video_is_inside_the_page_when_the_budget_allows(run_folder: Path,
     inside = sorted(base64.b64decode(video["src"].partition(",")[2]) for video in videos)
     assert inside == sorted(path.read_bytes() for path in files)
     for video in videos:
-        assert video["preload"] == "none" and "muted" in video and "controls" in video and "playsinline" in video
+        assert video["preload"] == "none"
+        assert "muted" in video
+        assert "controls" in video
+        assert "playsinline" in video
         assert video["poster"].startswith("data:image/jpeg")
 
 
@@ -136,14 +141,18 @@ def test_page_keeps_the_basic_rules_of_access(page: str) -> None:
     reader = Reader(page)
     assert reader.named("html")[0]["lang"] == "en"
     assert len(reader.named("h1")) == 1
-    assert len(reader.named("main")) == 1 and reader.named("nav") and reader.named("header") and reader.named("footer")
+    assert len(reader.named("main")) == 1
+    assert reader.named("nav")
+    assert reader.named("header")
+    assert reader.named("footer")
     assert all("alt" in image for image in reader.named("img"))
     assert all("scope" in header for header in reader.named("th"))
     assert len(reader.named("caption")) == len(reader.named("table"))
     drawings = [a for _, a in reader.tags if "drawing" in (a.get("class") or "").split()]
-    assert drawings and all(a.get("role") == "img" and a.get("aria-label") for a in drawings)
+    assert drawings
+    assert all(a.get("role") == "img" and a.get("aria-label") for a in drawings)
     levels = [int(tag[1]) for tag, _ in reader.tags if re.fullmatch(r"h[1-6]", tag)]
-    assert all(later - earlier <= 1 for earlier, later in zip(levels, levels[1:], strict=False))
+    assert all(later - earlier <= 1 for earlier, later in itertools.pairwise(levels))
 
 
 def test_hostile_names_stay_text(run_folder: Path) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from test_reports_page import Reader, build_text
 
 from reports import cases, data, figures, strips, tables
 from reports import format as fmt
+from tests.reports.test_reports_page import Reader, build_text
 
 
 def test_every_cell_is_on_the_page_with_interval_paper_and_reason(run_folder: Path, page: str) -> None:
@@ -34,14 +34,16 @@ def test_downloads_hold_all_cells(run_folder: Path, page: str) -> None:
     cells = json.loads((run_folder / "table/cells.json").read_text("utf-8"))
     assert json.loads(base64.b64decode(links["table2-cells.json"].partition(",")[2])) == cells
     lines = base64.b64decode(links["table2-cells.csv"].partition(",")[2]).decode().splitlines()
-    assert len(lines) == len(cells) + 1 and lines[0].startswith("table,method,dataset,metric,value,low,high,n")
+    assert len(lines) == len(cells) + 1
+    assert lines[0].startswith("table,method,dataset,metric,value,low,high,n")
 
 
 def test_controls_stand_apart_and_rivals_without_adapter_are_grey(run_folder: Path) -> None:
     table = tables.summary_tables(data.load(run_folder))[0]
     groups = {label: [row.method.name for row in rows] for label, rows in table.groups}
-    assert list(groups.values())[0] == ["live_avatar"]
-    assert list(groups.values())[1] == ["truth", "truth_swapped", "truth_shifted"]
+    measured, controls, *_ = groups.values()
+    assert measured == ["live_avatar"]
+    assert controls == ["truth", "truth_swapped", "truth_shifted"]
     assert all(row.is_ghost for row in table.groups[2][1])
 
 
@@ -103,7 +105,8 @@ def test_worst_median_and_best_come_from_the_scores(run_folder: Path) -> None:
 
 def test_sample_table_lists_every_scored_sample_and_method(page: str) -> None:
     rows = re.findall(r'<tr data-dataset="[^"]*" data-style="(\w+)"', page)
-    assert len(rows) == 3 * 4 and set(rows) == {"photo", "cartoon"}
+    assert len(rows) == 3 * 4
+    assert set(rows) == {"photo", "cartoon"}
 
 
 @pytest.mark.usefixtures("no_drawing")
@@ -131,4 +134,5 @@ def test_numbers_read_well() -> None:
     assert fmt.interval(1, 2, 1) == "1.0\N{EN DASH}2.0"
     assert fmt.interval(-1, 2, 0) == "\N{MINUS SIGN}1 to 2"
     assert (fmt.seconds(0.41), fmt.seconds(5), fmt.seconds(312)) == ("410 ms", "5.0 s", "5 min 12 s")
-    assert fmt.quoted(0.95) == "0.95" and fmt.quoted(0.957) == "0.957"
+    assert fmt.quoted(0.95) == "0.95"
+    assert fmt.quoted(0.957) == "0.957"

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_reports_page import Reader, build_text, change
 
 from reports import data, trust
+from tests.reports.test_reports_page import Reader, build_text, change
 
 
 def levels(run: Path) -> dict[str, str]:
@@ -44,7 +44,9 @@ def test_any_optional_part_may_be_absent(run_folder: Path, absent: tuple[str, ..
 def test_definition_alone_gives_a_page_that_says_so(tmp_path: Path) -> None:
     (tmp_path / "experiment.json").write_text('{"name": "empty"}', "utf-8")
     text = words(build_text(tmp_path))
-    assert "nothing to conclude" in text and "No records" in text and "table/cells.json" in text
+    assert "nothing to conclude" in text
+    assert "No records" in text
+    assert "table/cells.json" in text
 
 
 def test_unreadable_definition_names_the_file(tmp_path: Path) -> None:
@@ -73,9 +75,12 @@ def test_failed_and_partial_run_says_both(run_folder: Path) -> None:
     change(record, status="failed", error=error, artefacts=[])
     shutil.rmtree(run_folder / "artefacts/live_avatar/short/short-01.s0")
     text = words(build_text(run_folder))
-    assert "Partial run" in text and "only the first 2 samples" in text.lower()
-    assert "MemoryError: the block did not fit" in text and "last line" in text
-    assert "1 of" in text and "Failed records" in text
+    assert "Partial run" in text
+    assert "only the first 2 samples" in text.lower()
+    assert "MemoryError: the block did not fit" in text
+    assert "last line" in text
+    assert "1 of" in text
+    assert "Failed records" in text
     assert "--limit 2" in text
 
 
