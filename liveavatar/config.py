@@ -13,7 +13,11 @@ FRAMES_PER_LATENT = 4  # the codec's temporal factor: one latent frame codes 4 f
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """Sizes of the S2V transformer. Names follow the official `config.json`."""
+    """Sizes of the S2V transformer. Names follow the official `config.json`.
+
+    cond_dim: channels of latents added to the noisy tokens of the same place (`cond_encoder`); 0 = none. The official
+    model gives it pose latents, nano the sink's latent: a small model need not search the sink for every place.
+    """
 
     dim: int
     ffn_dim: int
@@ -28,6 +32,7 @@ class TransformerConfig:
     audio_dim: int = 1024
     audio_layers: int = 25
     num_audio_token: int = 4
+    cond_dim: int = 16
     audio_inject_layers: tuple[int, ...] = (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)
     eps: float = 1e-6
 
@@ -161,6 +166,7 @@ def nano() -> ProfileConfig:
             text_len=16,
             in_dim=48,
             out_dim=48,
+            cond_dim=48,
             audio_dim=audio.mel_bins * columns_per_frame,
             audio_layers=1,
             audio_inject_layers=(0, 2, 4, 6),

@@ -36,13 +36,13 @@ class ImageEncoder(nn.Module):
         )
         self.head = nn.Linear(2 * fourth, config.embedding)
 
-    def features(self, pictures_NCHW: Tensor) -> Tensor:
+    def features(self, pictures: Tensor) -> Tensor:
         """Pooled features [n, 2 * widths[-1]] before the head: mean and strongest response per channel."""
-        maps = self.body(pictures_NCHW)
+        maps = self.body(pictures)
         return F.layer_norm(_pool(maps), (2 * maps.shape[1],))
 
-    def forward(self, pictures_NCHW: Tensor) -> Tensor:
-        return F.normalize(self.head(self.features(pictures_NCHW)).float(), dim=-1)
+    def forward(self, pictures: Tensor) -> Tensor:
+        return F.normalize(self.head(self.features(pictures)).float(), dim=-1)
 
 
 class Residual(nn.Module):

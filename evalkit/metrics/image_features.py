@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from evalkit.metrics.base import Backbone, Clip, Extractor, FeatureStream
 from evalkit.metrics.image_encoder import ImageEncoder, ImageEncoderConfig
+from evalkit.metrics.rows import Rows
 from evalkit.metrics.weights import load_nano, nano_backbone
 
 WEIGHTS = "image_encoder"
@@ -39,19 +40,18 @@ class ImageStream(FeatureStream):
         self._network = network
         portrait = crop_to_aspect(read_picture(clip.sample.inputs().image), clip.width / clip.height)
         self._reference = self._embed(portrait[None])[0]
-        self._embeddings: list[np.ndarray] = []
-        self._times_s: list[np.ndarray] = []
+        self._embeddings = Rows(network.config.embedding)
+        self._times_s = Rows()
 
     def frames(self, frames: np.ndarray, times_s: np.ndarray) -> None:
         self._embeddings.append(self._embed(frames))
         self._times_s.append(times_s)
 
     def finish(self) -> dict[str, np.ndarray]:
-        empty = np.zeros((0, self._network.config.embedding), np.float32)
         return {
             "reference": self._reference,
-            "frames": np.concatenate([empty, *self._embeddings]),
-            "times_s": np.concatenate([np.zeros(0), *self._times_s]),
+            "frames": self._embeddings.array(),
+            "times_s": self._times_s.array(),
         }
 
     @torch.inference_mode()
@@ -73,7 +73,7 @@ def read_picture(path: Path | str) -> np.ndarray:
     from PIL import Image
 
     with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+        return np.array(image.convert("RGB"))
 
 
 def crop_to_aspect(picture: np.ndarray, aspect: float) -> np.ndarray:

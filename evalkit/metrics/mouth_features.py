@@ -8,6 +8,7 @@ import torch
 from evalkit.metrics.base import Backbone, Clip, Extractor, FeatureStream
 from evalkit.metrics.face_crop import LOWER_FACE, FaceCrop
 from evalkit.metrics.mouth_net import MouthNet
+from evalkit.metrics.rows import Rows
 from evalkit.metrics.weights import load_nano, nano_backbone
 
 WEIGHTS = "mouth"
@@ -36,7 +37,7 @@ class MouthStream(FeatureStream):
     def __init__(self, network: MouthNet, clip: Clip):
         self._network = network
         self._crop = FaceCrop(clip.sample.face_box, clip.width, clip.height, LOWER_FACE, network.config.face_size)
-        self._opening: list[np.ndarray] = []
+        self._opening = Rows()
 
     @torch.inference_mode()
     def frames(self, frames: np.ndarray, times_s: np.ndarray) -> None:
@@ -44,4 +45,4 @@ class MouthStream(FeatureStream):
         self._opening.append(self._network(faces)[:, 0].clamp(0, 1).numpy())
 
     def finish(self) -> dict[str, np.ndarray]:
-        return {"opening": np.concatenate([np.zeros(0, np.float32), *self._opening])}
+        return {"opening": self._opening.array()}

@@ -40,8 +40,8 @@ class MouthNet(nn.Module):
             nn.Linear(config.hidden, config.outputs),
         )
 
-    def forward(self, faces_NCHW: Tensor) -> Tensor:
-        return self.head(self.body(faces_NCHW))
+    def forward(self, faces: Tensor) -> Tensor:
+        return self.head(self.body(faces))
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> tuple[nn.Module, ...]:

@@ -37,7 +37,7 @@ def extractor_names(metrics: Iterable[str] | None = None) -> list[str]:
 
 @cache
 def get_metric(name: str) -> Metric:
-    """The metric of that name; UnknownName with the nearest names if there is none."""
+    """The metric of that name; UnknownNameError with the nearest names if there is none."""
     return _load("metric", _METRICS, name)()
 
 

@@ -8,6 +8,7 @@ import torch
 from evalkit.metrics.base import Backbone, Clip, Extractor, FeatureStream
 from evalkit.metrics.face_crop import LOWER_FACE, FaceCrop
 from evalkit.metrics.mfcc import COEFFICIENTS, MfccStream
+from evalkit.metrics.rows import Rows
 from evalkit.metrics.sync_distance import window_count
 from evalkit.metrics.syncnet import (
     AUDIO_COLUMNS,
@@ -51,8 +52,8 @@ class SyncStream(FeatureStream):
         self._faces = torch.zeros(0, 3, *network.config.face_size)
         self._mfcc = MfccStream()
         self._columns = np.zeros((0, COEFFICIENTS))
-        self._video: list[np.ndarray] = []
-        self._audio: list[np.ndarray] = []
+        self._video = Rows(network.config.embedding)
+        self._audio = Rows(network.config.embedding)
         self._frame_count = self._sample_count = 0
 
     @torch.inference_mode()
@@ -72,8 +73,8 @@ class SyncStream(FeatureStream):
         self._take_columns(self._mfcc.flush(), least=1)
         count = window_count(self._frame_count, self._sample_count)
         return {
-            "video": _joined(self._video, self._network)[:count],
-            "audio": _joined(self._audio, self._network)[:count],
+            "video": self._video.array(count),
+            "audio": self._audio.array(count),
             "frames": np.array(self._frame_count),
             "samples": np.array(self._sample_count),
             "has_audio": np.array(int(self._has_audio)),
@@ -95,7 +96,3 @@ class SyncStream(FeatureStream):
 def prepare_faces(faces: torch.Tensor) -> torch.Tensor:
     """Crops 0..1 as the nano network expects them: -1..1."""
     return faces * 2 - 1
-
-
-def _joined(parts: list[np.ndarray], network: SyncNet) -> np.ndarray:
-    return np.concatenate([np.zeros((0, network.config.embedding), np.float32), *parts])

@@ -89,16 +89,16 @@ class SyncNet(nn.Module):
         self.netfclip = _head(_last_channels(config.lip), config.hidden, config.embedding)
         self.netfcaud = _head(_last_channels(config.audio), config.hidden, config.embedding)
 
-    def lip(self, faces_BCTHW: Tensor) -> Tensor:
+    def lip(self, faces: Tensor) -> Tensor:
         """Embeddings [B, T - 4, D] of face crops [B, 3, T, *face_size], T >= 5."""
-        maps = self.netcnnlip(faces_BCTHW)  # [B, C, T - 4, 1, 1]
+        maps = self.netcnnlip(faces)  # [B, C, T - 4, 1, 1]
         batch, channels, windows = maps.shape[:3]
         flat = maps.reshape(batch, channels, windows).transpose(1, 2).reshape(batch * windows, channels)
         return self.netfclip(flat).view(batch, windows, -1)
 
-    def audio(self, windows_N1CT: Tensor) -> Tensor:
+    def audio(self, windows: Tensor) -> Tensor:
         """Embeddings [N, D] of MFCC windows [N, 1, 13, 20]."""
-        return self.netfcaud(self.netcnnaud(windows_N1CT).flatten(1))
+        return self.netfcaud(self.netcnnaud(windows).flatten(1))
 
 
 def audio_windows(mfcc_columns: Tensor, count: int) -> Tensor:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-HEAD_BAND_HZ = (0.09, 0.55)
+# Calm, as someone speaking to a camera: a small model spends itself on large head motion before it learns lips.
+HEAD_BAND_HZ = (0.09, 0.45)
 BODY_BAND_HZ = (0.06, 0.30)
 BREATH_BAND_HZ = (0.22, 0.30)
 NOD_BAND_HZ = (1.2, 2.2)
@@ -102,13 +103,13 @@ def sample_motion(generator: torch.Generator, frames: int, fps: float, speech_en
         return _sines(generator, time_s, band_hz) * spread
 
     tracks = {
-        "yaw": sines(HEAD_BAND_HZ, 0.13),
-        "pitch": sines(HEAD_BAND_HZ, 0.06) + energy * sines(NOD_BAND_HZ, 0.06),
-        "roll": sines(HEAD_BAND_HZ, 0.045),
-        "shift_x": sines(HEAD_BAND_HZ, 0.010),
-        "shift_y": sines(HEAD_BAND_HZ, 0.006) + energy * sines(NOD_BAND_HZ, 0.004),
-        "body_sway": sines(BODY_BAND_HZ, 0.010),
-        "shoulder_lift": sines(BREATH_BAND_HZ, 0.006),
+        "yaw": sines(HEAD_BAND_HZ, 0.06),
+        "pitch": sines(HEAD_BAND_HZ, 0.025) + energy * sines(NOD_BAND_HZ, 0.015),
+        "roll": sines(HEAD_BAND_HZ, 0.02),
+        "shift_x": sines(HEAD_BAND_HZ, 0.005),
+        "shift_y": sines(HEAD_BAND_HZ, 0.003) + energy * sines(NOD_BAND_HZ, 0.001),
+        "body_sway": sines(BODY_BAND_HZ, 0.005),
+        "shoulder_lift": sines(BREATH_BAND_HZ, 0.004),
         "brow": sines(HEAD_BAND_HZ, 0.30) + energy * sines((0.4, 1.2), 0.35),
     }
     tracks["blink"] = _blinks(generator, time_s)

@@ -109,6 +109,13 @@ class Codec(nn.Module):
         learned = self.vae.decode(raw).sample
         return learned if self.basis is None else learned + self._linear_frames(raw, is_start=True)
 
+    def channel_weights(self) -> Tensor:
+        """How much each latent channel shows in pixels [z], mean 1: the length of its component; 1 without linear code."""
+        if self.basis is None:
+            return torch.ones(self.config.z_dim)
+        lengths = self.basis.components.norm(dim=0)
+        return lengths / lengths.mean()
+
     def _linear_frames(self, raw: Tensor, *, is_start: bool) -> Tensor:
         """The linear part's frames; at the start of a stream the first latent gives one frame."""
         assert self.basis is not None

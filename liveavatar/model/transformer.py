@@ -92,6 +92,8 @@ class S2VTransformer(nn.Module):
         super().__init__()
         c = self.config = config
         self.patch_embedding = nn.Conv3d(c.in_dim, c.dim, c.patch_size, stride=c.patch_size)
+        if c.cond_dim:
+            self.cond_encoder = nn.Conv3d(c.cond_dim, c.dim, c.patch_size, stride=c.patch_size)
         self.text_embedding = nn.Sequential(nn.Linear(c.text_dim, c.dim), nn.GELU("tanh"), nn.Linear(c.dim, c.dim))
         self.time_embedding = nn.Sequential(nn.Linear(c.freq_dim, c.dim), nn.SiLU(), nn.Linear(c.dim, c.dim))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(c.dim, 6 * c.dim))
@@ -115,14 +117,21 @@ class S2VTransformer(nn.Module):
     # --- calls --------------------------------------------------------------------------------------------------
 
     def forward(
-        self, x: Tensor, times: Tensor, sink: Tensor, voice: Voice, text: list[KeysValues], context: Context
+        self,
+        x: Tensor,
+        times: Tensor,
+        sink: Tensor,
+        voice: Voice,
+        text: list[KeysValues],
+        context: Context,
+        cond: Tensor | None = None,
     ) -> Tensor:
         """Parallel call: velocity [B, C, F, H, W] of noisy x at times [B, F] (0..1000), beside the sink [B, C, 1, H, W].
 
-        Tokens are ordered noisy, then sink; sink tokens are modulated as at time 0.
+        Tokens are ordered noisy, then sink; sink tokens are modulated as at time 0. cond: [B, cond_dim, F or 1, H, W].
         """
         frames = x.shape[2]
-        tokens = torch.cat([self._tokens(x, NOISY), self._tokens(sink, REFERENCE)], dim=1)
+        tokens = torch.cat([self._tokens(x, NOISY, cond), self._tokens(sink, REFERENCE)], dim=1)
         embedded, levels = self._embed_times(torch.cat([times, torch.zeros_like(times[:, :1])], dim=1))
         for layer, block in enumerate(self.blocks):
             tokens = block(tokens, levels, text[layer], layer, context)
@@ -137,9 +146,17 @@ class S2VTransformer(nn.Module):
         for layer, block in enumerate(self.blocks):
             tokens = block(tokens, levels, text[layer], layer, context)
 
-    def step(self, x: Tensor, time: float, voice: Voice, text: list[KeysValues], context: Context) -> Tensor:
+    def step(
+        self,
+        x: Tensor,
+        time: float,
+        voice: Voice,
+        text: list[KeysValues],
+        context: Context,
+        cond: Tensor | None = None,
+    ) -> Tensor:
         """Streaming call: velocity of one block x [B, C, F, H, W] at one time (0..1000); `context` holds the past."""
-        tokens = self._tokens(x, NOISY)
+        tokens = self._tokens(x, NOISY, cond)
         times = torch.full((x.shape[0], 1), time, dtype=torch.float64, device=x.device)
         embedded, levels = self._embed_times(times)
         for layer, block in enumerate(self.blocks):
@@ -148,10 +165,12 @@ class S2VTransformer(nn.Module):
 
     # --- parts --------------------------------------------------------------------------------------------------
 
-    def _tokens(self, latents: Tensor, kind: int) -> Tensor:
+    def _tokens(self, latents: Tensor, kind: int, cond: Tensor | None = None) -> Tensor:
         """[B, C, F, H, W] -> [B, F, L, D]."""
-        tokens = self.patch_embedding(latents).flatten(3).permute(0, 2, 3, 1) + self.trainable_cond_mask.weight[kind]
-        return compute_dtype(tokens)
+        embedded = self.patch_embedding(latents)
+        if cond is not None:
+            embedded = embedded + self.cond_encoder(cond)
+        return compute_dtype(embedded.flatten(3).permute(0, 2, 3, 1) + self.trainable_cond_mask.weight[kind])
 
     def _embed_times(self, times: Tensor) -> tuple[Tensor, Tensor]:
         """[B, F] -> embedded [B, F, D] for the head and [B, F, 6, D] for the blocks."""
@@ -178,4 +197,7 @@ def initialise(model: S2VTransformer, generator: torch.Generator) -> None:
     nn.init.normal_(model.trainable_cond_mask.weight, std=0.02, generator=generator)
     nn.init.normal_(model.casual_audio_encoder.encoder.padding_tokens, std=0.02, generator=generator)
     model.audio_injector.start_at_zero()
+    if model.config.cond_dim:
+        nn.init.zeros_(model.cond_encoder.weight)
+        nn.init.zeros_(model.cond_encoder.bias)  # type: ignore[arg-type]
     nn.init.zeros_(model.head.head.weight)

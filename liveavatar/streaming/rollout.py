@@ -81,15 +81,20 @@ class Rollout:
         block, x = self.next_block, noise
         for step, (level, next_level) in enumerate(zip(self.levels, self.levels[1:], strict=False)):
             cache = self.caches[step % len(self.caches)]
-            velocity = self.model.step(x, 1000 * level, voice, self.text, self._context(cache, block))
+            velocity = self._evaluate(x, level, voice, cache)
             x = euler_step(x, velocity, level, next_level)
         if self.options.cache == "clean":
             # The extra evaluation of clean-KV caching: what later blocks see is this block without noise.
-            self.model.step(x, 0.0, voice, self.text, self._context(self.caches[0], block))
+            self._evaluate(x, 0.0, voice, self.caches[0])
         if self.options.aas and block == 0:
             self.sink.set(self.model, x[:, :, :1], self.text)
         self.next_block += 1
         return x
+
+    def _evaluate(self, x: Tensor, level: float, voice: Voice, cache: RollingCache) -> Tensor:
+        """One model call on the block in hand."""
+        cond = self.sink.latent if self.model.config.cond_dim else None
+        return self.model.step(x, 1000 * level, voice, self.text, self._context(cache, self.next_block), cond)
 
     def _context(self, cache: RollingCache, block: int) -> _StreamContext:
         # Only differences of positions matter, so time starts anew at the window's oldest block: angles stay bounded.

@@ -33,6 +33,7 @@ class RollingSink:
     def __init__(self, block_latents: int, distance: int, rolling: bool) -> None:
         self.block_latents, self.distance, self.rolling = block_latents, distance, rolling
         self.layers: list[KeysValues] = []
+        self.latent: Tensor | None = None
 
     def set(self, model: S2VTransformer, latent: Tensor, text: list[KeysValues]) -> None:
         """Make `latent` [B, C, 1, H, W] the sink: one evaluation at time 0, its tokens seeing only each other."""
@@ -40,7 +41,7 @@ class RollingSink:
         grid = latent.shape[3] // ph, latent.shape[4] // pw
         context = _SinkContext(rope_table(torch.zeros(1), *grid, model.config.head_dim))
         model.prefill(latent, text, context)
-        self.layers = context.layers
+        self.layers, self.latent = context.layers, latent.clone()
 
     def position(self, block: int) -> int:
         """The sink's temporal position on the stream's own time line, in latent frames.

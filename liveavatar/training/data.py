@@ -66,6 +66,7 @@ class LatentBatch:
     samples: Tensor  # [B, n] float audio, LEAD_FRAMES before the frame before the clip
     words: Tensor  # [B, text_len] word ids
     mouth: Tensor  # [B, F, 4] mouth box per latent frame, 0..1
+    channels: Tensor  # [B, z] what each latent channel weighs in the loss, mean 1
 
 
 class LatentShards:
@@ -91,9 +92,9 @@ class LatentShards:
         t = {name: tensor[index] for name, tensor in self.tensors.items()}
         latents = t["latents"].float()
         mouth = t["mouth_box"][:, 1:].unflatten(1, (-1, 4)).mean(2)
-        return LatentBatch(
-            latents[:, :, 1:], latents[:, :, :1], t["references"].float(), t["audio"].float() / 32768, t["words"], mouth
-        )
+        samples = t["audio"].float() / 32768
+        clip, before = latents[:, :, 1:], latents[:, :, :1]
+        return LatentBatch(clip, before, t["references"].float(), samples, t["words"], mouth, t["channels"])
 
 
 def step_generator(seed: int, stream: str, step: int) -> torch.Generator:

@@ -63,7 +63,8 @@ class ForcingStage:
         batch = self.data.batch(self.batch, step_generator(self.seed, "data", step))
         draws = self._draw(batch, step_generator(self.seed, "draws", step))
         error = self._errors(self.model, batch, draws)
-        return (error * mouth_weights(batch, self.options.mouth_weight)).mean(), {"plain": error.mean().item()}
+        weights = mouth_weights(batch, self.options.mouth_weight) * batch.channels[:, :, None, None, None]
+        return (error * weights).mean(), {"plain": error.mean().item()}
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Held-out loss per level, and how much worse it gets with another clip's voice (the voice is used if > 0)."""
@@ -95,7 +96,7 @@ class ForcingStage:
         text = transformer.encode_text(model.words(words))  # type: ignore[operator]
         velocity = transformer(
             noisy, 1000 * levels, draws.sink, transformer.encode_audio(features, history), text,
-            self._context(frames, draws.distance, noisy.shape[-2:]),
+            self._context(frames, draws.distance, noisy.shape[-2:]), draws.sink,
         )  # fmt: skip
         return (velocity.float() - (draws.noise - batch.latents)).square()
 

@@ -32,6 +32,7 @@ def encode_shard(codec: Codec, words: HashedWords, source: Path, target: Path) -
         "latents": _encode(codec, to_pixels(frames)),
         "references": _encode(codec, to_pixels(pictures.flatten(0, 1)[:, None]))[:, :, 0].unflatten(0, (-1, 2)),
         "words": torch.stack([words.word_ids(prompt) for prompt in prompts]),
+        "channels": codec.channel_weights().expand(len(prompts), -1),
         **kept,
     }
     partial = target.with_suffix(".partial")

@@ -58,7 +58,7 @@ def nano_light() -> Recipe:
 
 def nano_stage1() -> Recipe:
     """Stage 1 of nano: block-wise diffusion forcing from scratch."""
-    return Recipe("stage1", steps=2600, batch=6, rate=1.2e-3, final_rate=2e-5, warmup=150, ema=0.998)
+    return Recipe("stage1", steps=1900, batch=6, rate=1.2e-3, final_rate=2e-5, warmup=60, ema=0.997)
 
 
 RECIPES = {"codec": nano_codec, "light": nano_light, "stage1": nano_stage1}

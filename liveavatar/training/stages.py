@@ -27,10 +27,16 @@ logger = logging.getLogger(__name__)
 BASIS = "basis.safetensors"
 
 
-def run(recipe: Recipe, shards: Path, codec: Path | None, out: Path, max_minutes: float) -> None:
-    """Train the recipe's stage into `out`, resuming what is there."""
+def run(
+    recipe: Recipe, shards: Path, codec: Path | None, out: Path, max_minutes: float, start: Path | None = None
+) -> None:
+    """Train the recipe's stage into `out`, resuming what is there; `start`: a training folder to take weights from."""
     torch.manual_seed(recipe.seed)  # initial weights only; everything later is keyed by step
-    train(_stage(recipe, shards, codec), recipe, out, max_minutes)
+    stage = _stage(recipe, shards, codec)
+    if start is not None:
+        missing, unknown = stage.model.load_state_dict(load_file(averaged(start)), strict=False)
+        logger.info("started from %s; new: %s; left out: %s", start, missing, unknown)
+    train(stage, recipe, out, max_minutes)
 
 
 def _stage(recipe: Recipe, shards: Path, codec: Path | None) -> Stage:
@@ -94,7 +100,8 @@ def export(codec: Path, light: Path, stage1: Path, weights: Path) -> None:
 def _record(folder: Path) -> dict[str, object]:
     """Recipe, steps done and the last held-out figures of a training folder."""
     found = checkpoint.latest(folder)
-    assert found is not None
+    if found is None:
+        return {"recipe": "linear code only", "held_out": None}
     state = json.loads((found / "state.json").read_text())
     lines = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
     held_out = [line["held_out"] for line in lines if "held_out" in line]

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from evalkit.errors import UnknownName
+from evalkit.errors import UnknownNameError
 from evalkit.metrics import Score, extractor_names, get_extractor, get_metric, metric_names, register_metric
 
 
@@ -13,8 +13,11 @@ def test_all_metrics_are_listed_and_describe_themselves() -> None:
     assert metric_names()[:5] == ["sync_c", "sync_d", "sync_offset", "dino_s", "mouth_correlation"]
     for name in metric_names():
         metric = get_metric(name)
-        assert metric.name == name and metric.title and metric.direction in ("up", "down", "zero")
-        assert metric.backbone.kind == "nano" and len(metric.backbone.digest) == 64
+        assert metric.name == name
+        assert metric.title
+        assert metric.direction in ("up", "down", "zero")
+        assert metric.backbone.kind == "nano"
+        assert len(metric.backbone.digest) == 64
 
 
 def test_metrics_that_share_features_share_one_extractor() -> None:
@@ -23,7 +26,7 @@ def test_metrics_that_share_features_share_one_extractor() -> None:
 
 
 def test_a_mistyped_name_gets_the_nearest_one() -> None:
-    with pytest.raises(UnknownName, match="sync_c"):
+    with pytest.raises(UnknownNameError, match="sync_c"):
         get_metric("sink_c")
 
 
@@ -35,7 +38,7 @@ def test_a_taken_name_is_refused() -> None:
 def test_a_score_is_a_number_or_a_reason() -> None:
     assert Score.missing("too_short", frames=3).details == {"frames": 3}
     for arguments in ((None, None), (1.0, "too_short"), (float("nan"), None)):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="."):
             Score(*arguments)
 
 

@@ -96,7 +96,8 @@ def test_metrics_agree_and_say_where_the_face_came_from() -> None:
     scores = {name: get_metric(name).score(arrays, SimpleNamespace()) for name in ("sync_c", "sync_d", "sync_offset")}
     assert scores["sync_offset"].value == -5
     assert scores["sync_offset"].details["offset_ms"] == -200
-    assert scores["sync_c"].value > 5 and scores["sync_d"].value < 2
+    assert scores["sync_c"].value > 5
+    assert scores["sync_d"].value < 2
     assert scores["sync_c"].details["face_source"] == "manifest"
     times_s, values = scores["sync_c"].series["sync_confidence"]
     assert len(times_s) == len(values) == 16

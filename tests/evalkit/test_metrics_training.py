@@ -46,8 +46,10 @@ def write_stand_in(path: Path, seed: int) -> None:
 
 def test_clips_are_numbered_across_shards(shards: Path) -> None:
     data = ShardSet(sorted(shards.iterdir()))
-    assert len(data) == 2 * CLIPS and data.infos[5].style == "animal"
-    assert data.frames(5).shape == (FRAMES, 128, 96, 3) and data.audio(5).dtype == np.int16
+    assert len(data) == 2 * CLIPS
+    assert data.infos[5].style == "animal"
+    assert data.frames(5).shape == (FRAMES, 128, 96, 3)
+    assert data.audio(5).dtype == np.int16
     assert data.digest == ShardSet(sorted(shards.iterdir())).digest
 
 
@@ -74,7 +76,7 @@ def test_every_recipe_takes_a_step_and_validates(make: type[Task], shards: Path,
         assert all(np.isfinite(value) for value in task.validate().values() if isinstance(value, float))
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -87,10 +89,10 @@ def test_a_killed_run_ends_as_an_unbroken_one(shards: Path, tmp_path: Path) -> N
         task = MouthTask(*sets)
         plain, calls = task.loss, [0]
 
-        def loss(generator: torch.Generator):  # noqa: ANN202
+        def loss(generator: torch.Generator):
             calls[0] += 1
             if stop_after is not None and calls[0] > stop_after:
-                raise Stopped
+                raise StoppedError
             return plain(generator)
 
         task.loss = loss
@@ -98,7 +100,7 @@ def test_a_killed_run_ends_as_an_unbroken_one(shards: Path, tmp_path: Path) -> N
         return task.network.state_dict()
 
     whole = run(tmp_path / "whole", None)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         run(tmp_path / "killed", 2)
     resumed = run(tmp_path / "killed", None)
     for name, tensor in whole.items():
@@ -111,4 +113,5 @@ def test_matching_loss_is_small_only_for_the_right_partners() -> None:
     )
     right, figures = matching_loss(audio[:, 2:9], audio, lead=2)
     wrong, _ = matching_loss(audio[:, 3:10], audio, lead=2)
-    assert right < 0.1 < wrong and figures["accuracy"] == 1
+    assert right < 0.1 < wrong
+    assert figures["accuracy"] == 1

@@ -57,7 +57,8 @@ def values(world: dict, row: str, metric: str) -> np.ndarray:
 
 def test_mouth_opening_is_read_on_truth(world: dict) -> None:
     correlation = values(world, "truth", "mouth_correlation")
-    assert correlation.mean() >= 0.95 and correlation.min() >= 0.9
+    assert correlation.mean() >= 0.95
+    assert correlation.min() >= 0.9
     ratios = [scores["mouth_correlation"].details["amplitude_ratio"] for scores in world["rows"]["truth"]]
     assert 0.85 < np.mean(ratios) < 1.15
 
@@ -65,7 +66,9 @@ def test_mouth_opening_is_read_on_truth(world: dict) -> None:
 def test_read_opening_equals_the_metric_on_the_same_pictures(world: dict) -> None:
     sample, pictures = world["samples"][0], world["pictures"][0]
     read = read_opening(pictures, sample.face_box)
-    assert read.shape == (len(pictures),) and read.min() >= 0 and read.max() <= 1
+    assert read.shape == (len(pictures),)
+    assert read.min() >= 0
+    assert read.max() <= 1
     assert np.corrcoef(read, sample.truth().truth.mouth_open)[0, 1] > 0.9
 
 

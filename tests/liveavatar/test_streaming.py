@@ -71,12 +71,13 @@ def test_streamed_evaluation_equals_the_parallel_block_causal_call() -> None:
     table = rope_table(torch.cat([torch.arange(last + 1), torch.tensor([last + distance])]), 2, 2, 16)
     whole = MODEL.encode_audio(random(1, 1, 320, 12 * blocks, seed=2))
     sink = random(1, 16, 1, 4, 4, seed=3)
-    parallel = MODEL(x, torch.full((1, last + 1), level), sink, whole, text(), BlockCausalContext(table, blocks, 12, 3))
+    context = BlockCausalContext(table, blocks, 12, 3)
+    parallel = MODEL(x, torch.full((1, last + 1), level), sink, whole, text(), context, cond=sink)
     stream = rollout(steps=1, aas=False, rolling_rope=False, sink_distance=last + distance - 2)
     streamed = []
     for block, voice in enumerate(voices(blocks)):
-        context = stream._context(stream.caches[0], block)
-        streamed.append(MODEL.step(x[:, :, 3 * block : 3 * block + 3], level, voice, text(), context))
+        stream.next_block = block
+        streamed.append(stream._evaluate(x[:, :, 3 * block : 3 * block + 3], level / 1000, voice, stream.caches[0]))
     torch.testing.assert_close(torch.cat(streamed, dim=2), parallel, atol=2e-5, rtol=0)
 
 

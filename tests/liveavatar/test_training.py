@@ -39,6 +39,7 @@ def shards(tmp_path: Path) -> Path:
             "latents": still[:, :, None].expand(-1, -1, 7, -1, -1).contiguous(),
             "references": still[:, None].expand(-1, 2, -1, -1, -1).contiguous(),
             "audio": torch.randint(-3000, 3000, (4, (16 + 25 + 8) * 640), generator=generator).short(),
+            "channels": torch.ones(4, 16),
             "words": torch.randint(0, 1024, (4, 16), generator=generator),
             "mouth_box": torch.tensor([0.4, 0.5, 0.6, 0.7]).expand(4, 25, 4).contiguous(),
         }

@@ -14,7 +14,7 @@ def tiny_profile() -> ProfileConfig:
     """32x32 px, 2 layers, width 32: everything else as in nano."""
     profile = nano()
     transformer = replace(
-        profile.transformer, dim=32, ffn_dim=64, num_layers=2, num_heads=2, freq_dim=32, in_dim=16, out_dim=16,
+        profile.transformer, dim=32, ffn_dim=64, num_layers=2, num_heads=2, freq_dim=32, in_dim=16, out_dim=16, cond_dim=16,
         audio_inject_layers=(0,),
     )  # fmt: skip
     return replace(profile, transformer=transformer, codec=replace(profile.codec, z_dim=16), height=32, width=32)

@@ -1,7 +1,8 @@
 """Recipe of the nano image encoder: a character is the same at all times and unlike every other character.
 
-InfoNCE over portraits and later pictures of many characters, classification of style and composition, and an order:
-the more a picture is disturbed (colour, blur, noise, squeeze), the less like its portrait it must be.
+InfoNCE over portraits and later pictures of many characters, classification of style and composition, and a scale:
+a picture disturbed (colour, blur, noise, squeeze) must lose likeness to its portrait in proportion to the severity,
+no less and no more, while what coding and decoding do at worst must hardly matter.
 """
 
 from __future__ import annotations
@@ -14,17 +15,16 @@ from torch import Generator, Tensor, nn
 
 from evalkit.metrics.image_encoder import ImageEncoder
 from evalkit.metrics.image_features import prepare_pictures
-from evalkit.metrics.training.augment import add_noise, blur, happens, lose_detail, uniform
+from evalkit.metrics.training.augment import add_noise, blur, happens, lose_detail, recolour, uniform
 from evalkit.metrics.training.data import ShardSet
 from evalkit.metrics.training.loop import Task
 
 CHARACTERS_PER_STEP = 40
 TEMPERATURE = 0.1
 CLASS_WEIGHT = 0.1
-ORDER_WEIGHT = 0.5
-ORDER_SHARPNESS = 0.05
+SCALE_WEIGHT = 2.0
 FULL_DROP = 0.5
-"""How much nearer to its portrait a clean picture must be than one disturbed with severity 1."""
+"""How much nearer to its portrait a clean picture is than one disturbed with severity 1."""
 
 
 class ImageTask(Task):
@@ -58,15 +58,15 @@ class ImageTask(Task):
             classes = {key: head(features).float() for key, head in self.extra.items()}
         portrait, picture, bad = vectors.chunk(3)
         contrast = _contrast(portrait, picture, bad)
-        order = _order(portrait, picture, bad, severity)
+        scale = _scale(portrait, picture, bad, severity)
         kind = self._class_loss(classes, clips)
         figures = {
             "contrast": contrast.item(),
-            "order": order.item(),
+            "scale": scale.item(),
             "class": kind.item(),
             "same": (portrait * picture).sum(1).mean().item(),
         }
-        return contrast + ORDER_WEIGHT * order + CLASS_WEIGHT * kind, figures
+        return contrast + SCALE_WEIGHT * scale + CLASS_WEIGHT * kind, figures
 
     def validate(self) -> dict[str, Any]:
         data = self._held_out
@@ -127,16 +127,16 @@ class ImageTask(Task):
 def _contrast(portrait: Tensor, picture: Tensor, bad: Tensor) -> Tensor:
     """Each portrait finds its picture among all, and each picture its portrait; others' bad pictures count too."""
     own = torch.arange(len(portrait))
-    # A character's own disturbed picture is neither right nor wrong here: the order term places it.
+    # A character's own disturbed picture is neither right nor wrong here: the scale term places it.
     others = (portrait @ bad.T).masked_fill(torch.eye(len(portrait), dtype=torch.bool), -1.0)
     forward = torch.cat([portrait @ picture.T, others], dim=1) / TEMPERATURE
     return (F.cross_entropy(forward, own) + F.cross_entropy(picture @ portrait.T / TEMPERATURE, own)) / 2
 
 
-def _order(portrait: Tensor, picture: Tensor, bad: Tensor, severity: Tensor) -> Tensor:
-    """Softplus of how far a disturbed picture is nearer to the portrait than its severity allows."""
+def _scale(portrait: Tensor, picture: Tensor, bad: Tensor, severity: Tensor) -> Tensor:
+    """How far the loss of likeness of disturbed pictures is from FULL_DROP times their severity."""
     drop = (portrait * picture).sum(1) - (portrait * bad).sum(1)
-    return F.softplus((FULL_DROP * severity - drop) / ORDER_SHARPNESS).mean() * ORDER_SHARPNESS
+    return F.smooth_l1_loss(drop, FULL_DROP * severity, beta=0.1)
 
 
 def _worsen(pictures: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -152,11 +152,15 @@ def _worsen(pictures: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
 
 
 def _slightly(pictures: Tensor, generator: Generator) -> Tensor:
-    """What coding does at worst: a little noise and blur that must not matter."""
+    """What coding and decoding do: a little noise, blur, coarseness and colour error that must not matter."""
     if happens(generator, 0.5):
-        pictures = add_noise(pictures, uniform(generator, 0, 0.012), generator)
+        pictures = add_noise(pictures, uniform(generator, 0, 0.02), generator)
     if happens(generator, 0.3):
-        pictures = blur(pictures, uniform(generator, 0.2, 0.5))
+        pictures = blur(pictures, uniform(generator, 0.2, 0.6))
+    if happens(generator, 0.3):
+        pictures = lose_detail(pictures, uniform(generator, 0.7, 0.95))
+    if happens(generator, 0.5):
+        pictures = recolour(pictures, 0.03, generator)
     return pictures.clamp(0, 1)
 
 

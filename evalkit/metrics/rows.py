@@ -1,0 +1,31 @@
+"""A feature array that grows by rows while a clip is decoded.
+
+Many small arrays kept between the large passing ones of a decoder scatter over the heap, which then never shrinks;
+one block that doubles does not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class Rows:
+    """Float32 rows of a fixed shape, appended in pieces."""
+
+    def __init__(self, *row_shape: int) -> None:
+        self._block = np.empty((64, *row_shape), np.float32)
+        self._count = 0
+
+    def append(self, rows: np.ndarray) -> None:
+        """Add rows [n, *row_shape]."""
+        needed = self._count + len(rows)
+        if needed > len(self._block):
+            grown = np.empty((max(needed, 2 * len(self._block)), *self._block.shape[1:]), np.float32)
+            grown[: self._count] = self._block[: self._count]
+            self._block = grown
+        self._block[self._count : needed] = rows
+        self._count = needed
+
+    def array(self, limit: int | None = None) -> np.ndarray:
+        """A copy of the first `limit` rows, or of all."""
+        return self._block[: self._count][:limit].copy()

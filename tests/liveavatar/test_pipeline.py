@@ -1,0 +1,116 @@
+"""The nano profile end to end at its real sizes, with random weights: files in, a file out, the same frames however
+the voice arrives. What trained weights must show stands in test_shipped_weights.py."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from liveavatar.checkpoints.store import WeightsError, open_weights, write_weights
+from liveavatar.config import nano
+from liveavatar.model.codec import Codec
+from liveavatar.model.light_decoder import LightDecoder
+from liveavatar.model.transformer import initialise
+from liveavatar.pipeline import Pipeline, load
+from liveavatar.streaming.session import Session
+from liveavatar.training.diffusion_forcing import Generator
+
+SAMPLES = 16_000 * 2
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights folder of the shipped form, filled with random numbers."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    generator = Generator(nano())
+    initialise(generator.transformer, torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(generator.transformer.head.head.weight, std=0.05)
+    codec = Codec(nano().codec)
+    assert codec.basis is not None
+    codec.basis.components.normal_(std=0.05)
+    parts = {"codec": codec, "light_decoder": LightDecoder(nano().codec), "generator": generator}
+    folder = tmp_path_factory.mktemp("weights")
+    write_weights(folder, "nano", {name: dict(part.state_dict()) for name, part in parts.items()}, {n: {} for n in parts})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pipeline(weights: Path) -> Pipeline:
+    return load("nano", weights=weights)
+
+
+@pytest.fixture(scope="module")
+def voice() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    envelope = np.abs(np.sin(np.arange(SAMPLES) / 16_000 * 2 * np.pi * 3))
+    return (0.2 * envelope * rng.standard_normal(SAMPLES)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def picture(pipeline: Pipeline) -> np.ndarray:
+    rows = np.linspace(0, 255, pipeline.config.height, dtype=np.uint8)[:, None, None]
+    return np.broadcast_to(rows, (pipeline.config.height, pipeline.config.width, 3)).copy()
+
+
+def frames_of(session: Session, voice: np.ndarray, piece: int) -> np.ndarray:
+    chunks = [c for start in range(0, len(voice), piece) for c in session.push(voice[start : start + piece])]
+    return np.concatenate([chunk.frames for chunk in [*chunks, *session.flush()]])
+
+
+@pytest.mark.parametrize("piece", [1_000, 7_680, 20_001])
+def test_streamed_frames_equal_offline_frames(
+    pipeline: Pipeline, picture: np.ndarray, voice: np.ndarray, piece: int
+) -> None:
+    whole = frames_of(pipeline.open(picture, seed=1), voice, len(voice))
+    assert whole.shape == (50, 128, 96, 3)  # 2 s at 25 fps: the voice's own length, not whole blocks
+    np.testing.assert_array_equal(frames_of(pipeline.open(picture, seed=1), voice, piece), whole)
+
+
+def test_seed_and_sample_decide_the_frames(pipeline: Pipeline, picture: np.ndarray, voice: np.ndarray) -> None:
+    one, other = (frames_of(pipeline.open(picture, seed=seed), voice[:8_000], 8_000) for seed in (1, 2))
+    assert (one != other).any()
+
+
+def test_generate_writes_a_video_as_long_as_its_voice(
+    pipeline: Pipeline, picture: np.ndarray, voice: np.ndarray, tmp_path: Path
+) -> None:
+    Image.fromarray(picture).save(tmp_path / "face.png")
+    with wave.open(str(tmp_path / "voice.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes((voice * 32767).astype(np.int16).tobytes())
+    out = tmp_path / "out.mp4"
+    result = pipeline.generate(tmp_path / "face.png", tmp_path / "voice.wav", out, timeline=tmp_path / "timeline.jsonl")
+    assert (result.frames, result.width, result.height) == (50, 96, 128)
+    with av.open(str(out)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 50
+    lines = (tmp_path / "timeline.jsonl").read_text().splitlines()
+    assert sum('"decode"' in line for line in lines) == 5
+
+
+def test_a_picture_of_another_size_is_refused(pipeline: Pipeline) -> None:
+    with pytest.raises(ValueError, match="read_picture"):
+        pipeline.open(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_damaged_weights_are_refused(weights: Path, tmp_path: Path) -> None:
+    for file in weights.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    damaged = bytearray((tmp_path / "light_decoder.safetensors").read_bytes())
+    damaged[-1] ^= 1
+    (tmp_path / "light_decoder.safetensors").write_bytes(bytes(damaged))
+    with pytest.raises(WeightsError, match="sha256"):
+        load("nano", weights=tmp_path)
+
+
+def test_missing_weights_say_how_to_get_them(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"liveavatar\.training"):
+        open_weights(tmp_path)
