@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -43,6 +44,17 @@ def wait_for(path: Path, pattern: str, count: int = 1) -> None:
     while len(list(path.rglob(pattern))) < count:
         assert time.monotonic() < deadline, f"{pattern} did not appear"
         time.sleep(0.01)
+
+
+def read_until(process: subprocess.Popen[str], words: str) -> None:
+    """Read the run's output up to a line with these words; a run that never prints them is killed and fails the test."""
+    guard = threading.Timer(30, process.kill)
+    guard.start()
+    try:
+        assert process.stdout is not None
+        assert any(words in line for line in process.stdout), f"the run ended without {words!r}"
+    finally:
+        guard.cancel()
 
 
 def is_alive(pid: int) -> bool:
@@ -97,13 +109,12 @@ def test_ctrl_c_finishes_the_record_in_hand_and_the_same_command_continues(tmp_p
 def test_a_second_ctrl_c_stops_at_once_and_leaves_a_valid_run(tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = start(out, hang=["fake/s0"])
-    wait_for(out, ".*.tmp-*")
+    wait_for(out / "artefacts", ".*.tmp-*")
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    read_until(process, "finishing the record in hand")
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
-    text, _ = process.communicate(timeout=20)
-    assert "finishing the record in hand" in text
+    process.communicate(timeout=20)
     assert process.returncode == 130
     assert time.monotonic() - begun < 10
     assert not (out / "records/generate").exists()
