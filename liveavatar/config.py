@@ -17,6 +17,8 @@ class TransformerConfig:
 
     cond_dim: channels of latents added to the noisy tokens of the same place (`cond_encoder`); 0 = none. The official
     model gives it pose latents, nano the sink's latent: a small model need not search the sink for every place.
+    predicts: what the head's output means. "velocity" (official), or "residual": what the clean latents have beyond the
+    sink's latent (nano; `SinkResidual` turns it into a velocity).
     """
 
     dim: int
@@ -33,6 +35,7 @@ class TransformerConfig:
     audio_layers: int = 25
     num_audio_token: int = 4
     cond_dim: int = 16
+    predicts: str = "velocity"
     audio_inject_layers: tuple[int, ...] = (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)
     eps: float = 1e-6
 
@@ -43,6 +46,13 @@ class TransformerConfig:
             raise ValueError(f"dim {self.dim} must be a multiple of num_audio_token {self.num_audio_token}")
         if max(self.audio_inject_layers, default=-1) >= self.num_layers:
             raise ValueError(f"audio_inject_layers {self.audio_inject_layers} exceed {self.num_layers} layers")
+        if self.predicts not in ("velocity", "residual"):
+            raise ValueError(f"predicts={self.predicts!r}: allowed are 'velocity' and 'residual'")
+        if self.predicts == "residual" and not self.cond_dim == self.in_dim == self.out_dim:
+            raise ValueError(
+                f"predicts='residual' subtracts the sink's latent, so cond_dim {self.cond_dim}, in_dim {self.in_dim} and "
+                f"out_dim {self.out_dim} must be equal"
+            )
 
     @property
     def head_dim(self) -> int:
@@ -167,6 +177,7 @@ def nano() -> ProfileConfig:
             in_dim=48,
             out_dim=48,
             cond_dim=48,
+            predicts="residual",
             audio_dim=audio.mel_bins * columns_per_frame,
             audio_layers=1,
             audio_inject_layers=(0, 2, 4, 6),

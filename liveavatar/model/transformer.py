@@ -85,6 +85,42 @@ class Head(nn.Module):
         return self.head(_modulate(x, shift, scale, self.eps))
 
 
+class SinkResidual(nn.Module):
+    """Velocity from a prediction of what the clean latents have beyond the sink (EDM-style preconditioning).
+
+    A token of nano has as many noise values as the model is wide, so a velocity, which contains the noise, does not fit
+    through it; the residual is small and smooth. `gain` [C] is each channel's regression on the sink's latent, `scale`
+    [C] the spread of what remains; both are fitted to data before training and fixed.
+    """
+
+    gain: Tensor
+    scale: Tensor
+    LOWEST_LEVEL = 0.05  # velocity divides by the level; below this the clean estimate hardly moves x any more
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("gain", torch.ones(channels))
+        self.register_buffer("scale", torch.ones(channels))
+
+    def fit(self, latents: Tensor, sinks: Tensor) -> None:
+        """From clean latents [B, C, F, H, W] and the sinks they were drawn with [B, C, 1, H, W]."""
+        over = (0, 2, 3, 4)
+        gain = (latents * sinks).mean(over) / sinks.square().mean(over)
+        self.gain.copy_(gain)
+        self.scale.copy_((latents - gain.view(-1, 1, 1, 1) * sinks).square().mean(over).sqrt())
+
+    def enter(self, x: Tensor, sink: Tensor, level: Tensor) -> Tensor:
+        """The residual in noisy x, at unit spread for every level; level broadcasts against x [B, C, F, H, W]."""
+        gain, scale = self.gain.view(-1, 1, 1, 1), self.scale.view(-1, 1, 1, 1)
+        spread = torch.sqrt(((1 - level) * scale).square() + level.square())
+        return (x - (1 - level) * gain * sink) / spread
+
+    def velocity(self, out: Tensor, x: Tensor, sink: Tensor, level: Tensor) -> Tensor:
+        """(x - clean estimate) / level."""
+        clean = self.gain.view(-1, 1, 1, 1) * sink + self.scale.view(-1, 1, 1, 1) * out.float()
+        return (x - clean) / level.clamp(min=self.LOWEST_LEVEL)
+
+
 class S2VTransformer(nn.Module):
     """Velocity of noisy latents given a sink picture, a voice and a text (paper section 4; model sections 3 to 10)."""
 
@@ -100,6 +136,7 @@ class S2VTransformer(nn.Module):
         self.trainable_cond_mask = nn.Embedding(3, c.dim)
         self.blocks = nn.ModuleList(TransformerBlock(c) for _ in range(c.num_layers))
         self.head = Head(c)
+        self.residual = SinkResidual(c.out_dim) if c.predicts == "residual" else None
         self.casual_audio_encoder = CausalAudioEncoder(c.audio_layers, c.audio_dim, c.dim, c.num_audio_token)
         self.audio_injector = AudioInjector(c.dim, c.num_heads, c.audio_inject_layers, c.eps)
 
@@ -131,13 +168,14 @@ class S2VTransformer(nn.Module):
         Tokens are ordered noisy, then sink; sink tokens are modulated as at time 0. cond: [B, cond_dim, F or 1, H, W].
         """
         frames = x.shape[2]
-        tokens = torch.cat([self._tokens(x, NOISY, cond), self._tokens(sink, REFERENCE)], dim=1)
+        noisy = self._tokens(self._entering(x, times, cond), NOISY, cond)
+        tokens = torch.cat([noisy, self._tokens(sink, REFERENCE)], dim=1)
         embedded, levels = self._embed_times(torch.cat([times, torch.zeros_like(times[:, :1])], dim=1))
         for layer, block in enumerate(self.blocks):
             tokens = block(tokens, levels, text[layer], layer, context)
             noisy = self._inject_voice(layer, tokens[:, :frames], voice)
             tokens = torch.cat([noisy, tokens[:, frames:]], dim=1)
-        return self._velocity(self.head(tokens[:, :frames], embedded[:, :frames]), x)
+        return self._velocity(self.head(tokens[:, :frames], embedded[:, :frames]), x, times, cond)
 
     def prefill(self, sink: Tensor, text: list[KeysValues], context: Context) -> None:
         """Run the sink picture [B, C, 1, H, W] alone; `context` keeps each layer's keys and values."""
@@ -156,12 +194,12 @@ class S2VTransformer(nn.Module):
         cond: Tensor | None = None,
     ) -> Tensor:
         """Streaming call: velocity of one block x [B, C, F, H, W] at one time (0..1000); `context` holds the past."""
-        tokens = self._tokens(x, NOISY, cond)
         times = torch.full((x.shape[0], 1), time, dtype=torch.float64, device=x.device)
+        tokens = self._tokens(self._entering(x, times, cond), NOISY, cond)
         embedded, levels = self._embed_times(times)
         for layer, block in enumerate(self.blocks):
             tokens = self._inject_voice(layer, block(tokens, levels, text[layer], layer, context), voice)
-        return self._velocity(self.head(tokens, embedded), x)
+        return self._velocity(self.head(tokens, embedded), x, times, cond)
 
     # --- parts --------------------------------------------------------------------------------------------------
 
@@ -180,12 +218,28 @@ class S2VTransformer(nn.Module):
     def _inject_voice(self, layer: int, x: Tensor, voice: Voice) -> Tensor:
         return self.audio_injector(layer, x.flatten(1, 2), voice.local, voice.pooled).view_as(x)
 
-    def _velocity(self, patches: Tensor, like: Tensor) -> Tensor:
-        """[B, F, L, pt*ph*pw*C] (channel fastest) -> [B, C, F, H, W]."""
-        _, _, frames, height, width = like.shape
+    def _entering(self, x: Tensor, times: Tensor, cond: Tensor | None) -> Tensor:
+        """What the patch embedding sees of noisy x."""
+        if self.residual is None:
+            return x
+        assert cond is not None, "predicts='residual' needs the sink's latent as cond"
+        return self.residual.enter(x, cond, _levels(times))
+
+    def _velocity(self, patches: Tensor, x: Tensor, times: Tensor, cond: Tensor | None) -> Tensor:
+        """[B, F, L, pt*ph*pw*C] (channel fastest) -> velocity [B, C, F, H, W]."""
+        _, _, frames, height, width = x.shape
         pt, ph, pw = self.config.patch_size
         grid = patches.view(-1, frames // pt, height // ph, width // pw, pt, ph, pw, self.config.out_dim)
-        return grid.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(-1, self.config.out_dim, frames, height, width)
+        out = grid.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(-1, self.config.out_dim, frames, height, width)
+        if self.residual is None:
+            return out
+        assert cond is not None  # `_entering` refused that
+        return self.residual.velocity(out, x, cond, _levels(times))
+
+
+def _levels(times: Tensor) -> Tensor:
+    """Times [B, F] in 0..1000 to noise levels that broadcast against latents."""
+    return (times.float() / 1000)[:, None, :, None, None]
 
 
 def initialise(model: S2VTransformer, generator: torch.Generator) -> None:

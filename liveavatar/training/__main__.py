@@ -7,7 +7,8 @@ Example, from nothing to a talking nano model:
   python -m liveavatar.training codec   --shards data/frames --codec train/codec --out train/codec
   python -m liveavatar.training prepare --shards data/frames --codec train/codec --latents data/latents
   python -m liveavatar.training light   --shards data/frames --codec train/codec --out train/light
-  python -m liveavatar.training stage1  --shards data/latents --out train/stage1
+  python -m liveavatar.training voice   --shards data/latents --out train/voice
+  python -m liveavatar.training stage1  --shards data/latents --voice train/voice --out train/stage1
   python -m liveavatar.training export  --codec train/codec --light train/light --stage1 train/stage1 --weights DIR
 """
 
@@ -24,14 +25,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m liveavatar.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", choices=["basis", "codec", "light", "prepare", "stage1", "export"])
-    parser.add_argument("--shards", type=Path, help="folder of rendered shards (stage1: of latent shards)")
+    parser.add_argument("verb", choices=["basis", "codec", "light", "prepare", "voice", "stage1", "export"])
+    parser.add_argument("--shards", type=Path, help="folder of rendered shards (voice, stage1: of latent shards)")
     parser.add_argument("--latents", type=Path, help="prepare: where latent shards go")
     parser.add_argument("--codec", type=Path, help="training folder of the codec")
     parser.add_argument("--light", type=Path, help="training folder of the light decoder")
     parser.add_argument("--stage1", type=Path, help="training folder of stage 1")
     parser.add_argument("--out", type=Path, help="training folder; an existing one is resumed")
     parser.add_argument("--start", type=Path, help="training folder whose weights a new --out starts from")
+    parser.add_argument("--voice", type=Path, help="stage1: training folder of the voice stage")
     parser.add_argument("--weights", type=Path, help="export: where the weights go")
     parser.add_argument("--steps", type=int, help="steps instead of the recipe's")
     parser.add_argument("--batch", type=int, help="batch instead of the recipe's")
@@ -53,14 +55,16 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     import torch
 
-    from liveavatar.training import stages
+    from liveavatar.training import parallel, stages
 
     torch.set_num_threads(args.threads)
+    parallel.join()
     needs = {
         "basis": ("shards", "codec"),
         "codec": ("shards", "codec", "out"),
         "light": ("shards", "codec", "out"),
         "prepare": ("shards", "codec", "latents"),
+        "voice": ("shards", "out"),
         "stage1": ("shards", "out"),
         "export": ("codec", "light", "stage1", "weights"),
     }
@@ -76,7 +80,7 @@ def main() -> None:
 
         recipe = RECIPES[args.verb]()
         changes = {name: getattr(args, name) for name in ("steps", "batch") if getattr(args, name)}
-        stages.run(replace(recipe, **changes), args.shards, args.codec, args.out, args.max_minutes, args.start)
+        stages.run(replace(recipe, **changes), args.shards, args.codec, args.out, args.max_minutes, args.start, args.voice)
 
 
 if __name__ == "__main__":

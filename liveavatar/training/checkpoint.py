@@ -11,16 +11,14 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from liveavatar.training.optimiser import Optimisers
 from liveavatar.training.recipes import Recipe
 
 
-def save(
-    folder: Path, step: int, model: nn.Module, ema: dict[str, Tensor], optimiser: torch.optim.Optimizer, recipe: Recipe
-) -> None:
+def save(folder: Path, step: int, model: nn.Module, ema: dict[str, Tensor], optimiser: Optimisers, recipe: Recipe) -> None:
     """Write `folder/step-N` and drop older ones."""
     folder.mkdir(parents=True, exist_ok=True)
     partial, final = folder / ".partial", folder / f"step-{step:07d}"
@@ -42,7 +40,7 @@ def latest(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def load(path: Path, model: nn.Module, ema: dict[str, Tensor], optimiser: torch.optim.Optimizer, recipe: Recipe) -> int:
+def load(path: Path, model: nn.Module, ema: dict[str, Tensor], optimiser: Optimisers, recipe: Recipe) -> int:
     """Restore everything in place and return the step; raises ValueError when the recipe differs."""
     state = json.loads((path / "state.json").read_text())
     wanted = json.loads(json.dumps(asdict(recipe)))
@@ -56,14 +54,19 @@ def load(path: Path, model: nn.Module, ema: dict[str, Tensor], optimiser: torch.
     return int(state["step"])
 
 
-def _flatten(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimiser.state_dict()["state"]
-    return {f"{index}.{name}": value.contiguous() for index, values in state.items() for name, value in values.items()}
+def _flatten(optimiser: Optimisers) -> dict[str, Tensor]:
+    return {
+        f"{part}.{index}.{name}": value.contiguous()
+        for part, each in enumerate(optimiser.parts)
+        for index, values in each.state_dict()["state"].items()
+        for name, value in values.items()
+    }
 
 
-def _restore(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
+def _restore(optimiser: Optimisers, tensors: dict[str, Tensor]) -> None:
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimiser.parts]
     for key, value in tensors.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+        part, index, name = key.split(".", 2)
+        states[int(part)].setdefault(int(index), {})[name] = value
+    for each, state in zip(optimiser.parts, states, strict=True):
+        each.load_state_dict({"state": state, "param_groups": each.state_dict()["param_groups"]})

@@ -14,6 +14,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from liveavatar.config import ProfileConfig
+from liveavatar.model.audio import HISTORY_ROWS
+from liveavatar.streaming.features import samples_for_rows, voice_rows
 from liveavatar.streaming.noise import keyed_generator
 
 LEAD_FRAMES = 16  # audio frames before frame 0 in a clip's samples
@@ -68,6 +71,10 @@ class LatentBatch:
     mouth: Tensor  # [B, F, 4] mouth box per latent frame, 0..1
     channels: Tensor  # [B, z] what each latent channel weighs in the loss, mean 1
 
+    def rows(self, index: slice) -> LatentBatch:
+        """Some of the clips."""
+        return LatentBatch(**{name: part[index] for name, part in vars(self).items()})
+
 
 class LatentShards:
     """All latents in memory; batches are drawn by (seed, step)."""
@@ -100,6 +107,21 @@ class LatentShards:
 def step_generator(seed: int, stream: str, step: int) -> torch.Generator:
     """The generator of one stream of randomness at one step."""
     return keyed_generator("training", seed, stream, step)
+
+
+def random_gain(count: int, generator: torch.Generator) -> Tensor:
+    """Loudness factors [count, 1] between -12 dB and +8 dB."""
+    return 10 ** (torch.rand(count, 1, generator=generator) - 0.6)
+
+
+def clip_voice(profile: ProfileConfig, samples: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+    """A shard's samples [B, n] -> feature rows [B, frames, C] of the clip and the HISTORY_ROWS rows before them."""
+    audio, per_frame = profile.audio, profile.samples_per_frame
+    # The clip's first frame is the shard's frame 1: frame 0 is the one before the clip.
+    first = LEAD_FRAMES + 1 + audio.look_ahead_frames - HISTORY_ROWS
+    stop = first * per_frame + samples_for_rows(audio, frames + HISTORY_ROWS, per_frame)
+    rows = voice_rows(samples[:, first * per_frame : stop], audio, per_frame)
+    return rows[:, HISTORY_ROWS:], rows[:, :HISTORY_ROWS]
 
 
 def _draw(count: int, generator: torch.Generator) -> int:

@@ -6,7 +6,7 @@ sink's distance and what the sink shows are drawn as the stream will meet them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,13 +14,12 @@ from torch import Tensor, nn
 
 from liveavatar.config import ProfileConfig
 from liveavatar.model.attention import BlockCausalContext
-from liveavatar.model.audio import HISTORY_ROWS
 from liveavatar.model.rope import rope_table
 from liveavatar.model.text import HashedWords
 from liveavatar.model.transformer import S2VTransformer
-from liveavatar.streaming.features import samples_for_rows, voice_rows
-from liveavatar.streaming.flow import add_noise, shift_level
-from liveavatar.training.data import LEAD_FRAMES, LatentBatch, LatentShards, shard_files, split, step_generator
+from liveavatar.streaming.flow import add_noise, level_grid, shift_level
+from liveavatar.training import parallel
+from liveavatar.training.data import LatentBatch, LatentShards, clip_voice, random_gain, shard_files, split, step_generator
 from liveavatar.training.recipes import ForcingOptions
 
 
@@ -47,6 +46,11 @@ class _Draws:
     drop_voice: Tensor  # [B] bool
     drop_text: Tensor  # [B] bool
 
+    def rows(self, index: slice) -> _Draws:
+        """Those of some clips."""
+        parts = {name: part[index] for name, part in vars(self).items() if isinstance(part, Tensor)}
+        return replace(self, **parts)  # type: ignore[arg-type]
+
 
 class ForcingStage:
     """Loss of one step of stage 1 over a batch of latent clips."""
@@ -57,13 +61,26 @@ class ForcingStage:
         train_files, held_files = split(shard_files(shards))
         self.profile, self.model, self.options, self.seed, self.batch = profile, model, options, seed, batch
         self.data, self.held = LatentShards(train_files), LatentShards(held_files)
+        self.rollout_levels = torch.tensor(level_grid(profile.rollout.steps, profile.rollout.shift)[:-1])
+
+    def fit_residual(self, model: Generator, batches: int = 32) -> None:
+        """Fit the transformer's `SinkResidual`, where it has one, to clips and sinks as training draws them."""
+        if model.transformer.residual is None:
+            return
+        drawn = [self.data.batch(self.batch, step_generator(self.seed, "residual", i)) for i in range(batches)]
+        sinks = [self._draw_sinks(batch, step_generator(self.seed, "sinks", i)) for i, batch in enumerate(drawn)]
+        model.transformer.residual.fit(torch.cat([batch.latents for batch in drawn]), torch.cat(sinks))
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """Weighted mean square of velocity errors."""
         batch = self.data.batch(self.batch, step_generator(self.seed, "data", step))
         draws = self._draw(batch, step_generator(self.seed, "draws", step))
+        own = parallel.own_rows(self.batch)
+        batch, draws = batch.rows(own), draws.rows(own)
         error = self._errors(self.model, batch, draws)
         weights = mouth_weights(batch, self.options.mouth_weight) * batch.channels[:, :, None, None, None]
+        soft = (draws.levels / self.options.soft_level).clamp(max=1).square()
+        weights = weights * soft.repeat_interleave(self.profile.block_latents, dim=1)[:, None, :, None, None]
         return (error * weights).mean(), {"plain": error.mean().item()}
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
@@ -71,7 +88,7 @@ class ForcingStage:
         figures = {}
         batch = self.held.take(torch.arange(min(16, len(self.held))))
         near = mouth_weights(batch, 1.0) - 1
-        for level in (0.3, 0.6, 0.9):
+        for level in self.rollout_levels.tolist():
             draws = self._draw(batch, step_generator(self.seed, "held-out", 0))
             draws = _Draws(
                 torch.full_like(draws.levels, level), draws.noise, batch.references[:, 0].unsqueeze(2), 9,
@@ -80,9 +97,10 @@ class ForcingStage:
             error = self._errors(model, batch, draws)
             swapped = LatentBatch(**{**vars(batch), "samples": batch.samples.roll(1, 0)})
             wrong = self._errors(model, swapped, draws)
-            figures[f"loss_{level}"] = error.mean().item()
-            figures[f"mouth_{level}"] = ((error * near).sum() / near.expand_as(error).sum()).item()
-            figures[f"voice_gap_{level}"] = (((wrong - error) * near).sum() / near.expand_as(error).sum()).item()
+            counted = near * batch.channels[:, :, None, None, None]
+            figures[f"loss_{level:.2f}"] = error.mean().item()
+            figures[f"mouth_{level:.2f}"] = ((error * counted).sum() / counted.expand_as(error).sum()).item()
+            figures[f"voice_gap_{level:.2f}"] = (((wrong - error) * counted).sum() / counted.expand_as(error).sum()).item()
         return figures
 
     def _errors(self, model: nn.Module, batch: LatentBatch, draws: _Draws) -> Tensor:
@@ -110,15 +128,10 @@ class ForcingStage:
 
     def _voice(self, model: nn.Module, batch: LatentBatch, draws: _Draws) -> tuple[Tensor, Tensor]:
         """Feature rows [B, 1, C, F] of the clip and the rows before it, from samples."""
-        audio, per_frame = self.profile.audio, self.profile.samples_per_frame
-        frames = 4 * batch.latents.shape[2]
-        # The clip's first frame is the shard's frame 1: frame 0 is the one before the clip.
-        first = LEAD_FRAMES + 1 + audio.look_ahead_frames - HISTORY_ROWS
-        stop = first * per_frame + samples_for_rows(audio, frames + HISTORY_ROWS, per_frame)
-        rows = voice_rows(batch.samples[:, first * per_frame : stop] * draws.gain, audio, per_frame)
-        rows = torch.where(draws.drop_voice[:, None, None], model.no_voice, rows)  # type: ignore[arg-type]
-        rows = rows.transpose(1, 2)[:, None]
-        return rows[..., HISTORY_ROWS:], rows[..., :HISTORY_ROWS]
+        rows, history = clip_voice(self.profile, batch.samples * draws.gain, 4 * batch.latents.shape[2])
+        drop = draws.drop_voice[:, None, None]
+        history, rows = (torch.where(drop, model.no_voice, part) for part in (history, rows))  # type: ignore[arg-type]
+        return rows.transpose(1, 2)[:, None], history.transpose(1, 2)[:, None]
 
     def _draw(self, batch: LatentBatch, generator: torch.Generator) -> _Draws:
         o, count = self.options, batch.latents.shape[0]
@@ -126,13 +139,18 @@ class ForcingStage:
         uniform = torch.rand(count, blocks, generator=generator)
         equal = torch.rand(count, 1, generator=generator) < o.equal_level_prob
         levels = shift_level(torch.where(equal, uniform[:, :1], uniform), o.shift)
+        # The first level weighs most: there nothing but the voice says what the mouth does.
+        chances = torch.linspace(2, 1, len(self.rollout_levels))
+        met = self.rollout_levels[torch.multinomial(chances, count, replacement=True, generator=generator)][:, None]
+        as_rollout = equal & (torch.rand(count, 1, generator=generator) < o.rollout_level_prob)
+        levels = torch.where(as_rollout, met, levels)
         low, high = o.sink_distance
         return _Draws(
             levels,
             torch.randn(batch.latents.shape, generator=generator),
             self._draw_sinks(batch, generator),
             int(torch.randint(low, high + 1, (1,), generator=generator)),
-            10 ** (torch.rand(count, 1, generator=generator) * 1.0 - 0.6),  # -12 dB to +8 dB
+            random_gain(count, generator),
             torch.rand(count, generator=generator) < o.audio_drop,
             torch.rand(count, generator=generator) < o.text_drop,
         )

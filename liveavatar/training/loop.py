@@ -17,7 +17,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from liveavatar.training import checkpoint
+from liveavatar.training import checkpoint, parallel
+from liveavatar.training.optimiser import Optimisers, make_optimiser
 from liveavatar.training.recipes import Recipe
 
 logger = logging.getLogger(__name__)
@@ -57,14 +58,6 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.final_rate + (recipe.rate - recipe.final_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW; weight decay on matrices only."""
-    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=recipe.rate, betas=recipe.betas)
-
-
 def train(stage: Stage, recipe: Recipe, out: Path, max_minutes: float = math.inf) -> dict[str, Tensor]:
     """Train to the recipe's last step, or until the time limit or a signal; returns the averaged weights."""
     model, optimiser = stage.model, make_optimiser(stage.model, recipe)
@@ -72,12 +65,14 @@ def train(stage: Stage, recipe: Recipe, out: Path, max_minutes: float = math.inf
     found = checkpoint.latest(out)
     step = checkpoint.load(found, model, ema, optimiser, recipe) if found else 0
     stop, start, saved, bad = _Stop(), time.monotonic(), time.monotonic(), 0
-    while step < recipe.steps and not stop.requested and time.monotonic() - start < 60 * max_minutes:
+    while step < recipe.steps and not parallel.any_wants(stop.requested or _over(start, max_minutes)):
         figures = _one_step(stage, optimiser, ema, recipe, step)
-        bad = 0 if math.isfinite(figures["loss"]) else bad + 1
+        bad = 0 if math.isfinite(figures["grad_norm"]) else bad + 1
         if bad == 3:
-            raise FloatingPointError(f"loss not finite for 3 steps up to {step}; the last checkpoint in {out} is good")
+            raise FloatingPointError(f"gradients not finite for 3 steps up to {step}; the last checkpoint in {out} is good")
         step += 1
+        if not parallel.is_first():
+            continue
         if step % recipe.log_every == 0:
             _log(out, {"step": step, "minutes": (time.monotonic() - start) / 60, **figures})
         if step % recipe.evaluate_every == 0 or step == recipe.steps:
@@ -85,18 +80,21 @@ def train(stage: Stage, recipe: Recipe, out: Path, max_minutes: float = math.inf
         if time.monotonic() - saved > 60 * recipe.checkpoint_minutes:
             checkpoint.save(out, step, model, ema, optimiser, recipe)
             saved = time.monotonic()
-    checkpoint.save(out, step, model, ema, optimiser, recipe)
+    if parallel.is_first():
+        checkpoint.save(out, step, model, ema, optimiser, recipe)
     return ema
 
 
-def _one_step(
-    stage: Stage, optimiser: torch.optim.Optimizer, ema: dict[str, Tensor], recipe: Recipe, step: int
-) -> dict[str, float]:
-    for group in optimiser.param_groups:
-        group["lr"] = learning_rate(recipe, step)
+def _over(start: float, minutes: float) -> bool:
+    return time.monotonic() - start > 60 * minutes
+
+
+def _one_step(stage: Stage, optimiser: Optimisers, ema: dict[str, Tensor], recipe: Recipe, step: int) -> dict[str, float]:
+    optimiser.set_rate(learning_rate(recipe, step))
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
         loss, figures = stage.loss(step)
     loss.backward()
+    parallel.average_gradients(stage.model.parameters())
     norm = nn.utils.clip_grad_norm_(stage.model.parameters(), recipe.clip)
     if torch.isfinite(norm):
         optimiser.step()

@@ -15,6 +15,7 @@ from liveavatar.model.codec import Codec
 from liveavatar.model.text import HashedWords
 from liveavatar.training.codec_stage import to_pixels
 from liveavatar.training.data import metadata
+from liveavatar.training.voice_stage import TRACKS
 
 ENCODE_BATCH = 8
 
@@ -26,7 +27,7 @@ def encode_shard(codec: Codec, words: HashedWords, source: Path, target: Path) -
         return
     with safe_open(source, "pt") as shard:
         frames, pictures = shard.get_tensor("frames"), shard.get_tensor("references")
-        kept = {name: shard.get_tensor(name) for name in ("audio", "mouth_box")}
+        kept = {name: shard.get_tensor(name) for name in ("audio", "mouth_box", *TRACKS)}
     prompts = metadata(source)["genbench"]["prompts"]  # type: ignore[index]
     tensors = {
         "latents": _encode(codec, to_pixels(frames)),

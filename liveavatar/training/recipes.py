@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recipe:
-    """Optimisation of one stage. AdamW, warm-up then cosine to `final_rate`, gradient clipping, EMA of the weights."""
+    """Optimisation of one stage: warm-up, then cosine to `final_rate`; gradient clipping; EMA of the weights.
+
+    optimiser: "adamw", or "muon" for matrices with AdamW for the rest.
+    compiled: run the stage's network through torch.compile (needs a C++ compiler).
+    """
 
     stage: str
     steps: int
@@ -17,6 +21,8 @@ class Recipe:
     warmup: int = 100
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.01
+    optimiser: str = "adamw"
+    compiled: bool = False
     clip: float = 1.0
     ema: float = 0.999
     seed: int = 0
@@ -31,13 +37,17 @@ class ForcingOptions:
     """Choices of stage 1 (block-wise diffusion forcing).
 
     equal_level_prob: share of clips whose blocks all have one level, which is what streaming sees.
+    rollout_level_prob: share of those whose level is one of the rollout's own, which a few-step student meets always.
+    soft_level: the loss counts errors of the clean estimate by 1 / max(level, this)^2 (above it: velocity errors).
     audio_drop, text_drop: conditions dropped, so that the many-step model can be guided. The sink is never dropped.
     sink_distance: range of latent frames between the clip's last frame and the sink (Rolling RoPE's range).
     own_latent_sink: share of clips whose sink is a 4-frame code of the clip itself, as AAS makes it.
     """
 
     shift: float = 3.0
-    equal_level_prob: float = 0.5
+    equal_level_prob: float = 0.75
+    rollout_level_prob: float = 0.7
+    soft_level: float = 0.7
     audio_drop: float = 0.1
     text_drop: float = 0.1
     sink_distance: tuple[int, int] = (4, 30)
@@ -56,9 +66,16 @@ def nano_light() -> Recipe:
     return Recipe("light", steps=1300, batch=4, rate=2e-3, final_rate=5e-5, ema=0.995, weight_decay=0.0)
 
 
+def nano_voice() -> Recipe:
+    """The audio encoder on the world's true mouth shapes."""
+    return Recipe("voice", steps=1500, batch=32, rate=2e-3, final_rate=2e-5, ema=0.99, optimiser="muon")
+
+
 def nano_stage1() -> Recipe:
     """Stage 1 of nano: block-wise diffusion forcing from scratch."""
-    return Recipe("stage1", steps=1900, batch=6, rate=1.2e-3, final_rate=2e-5, warmup=60, ema=0.997)
+    return Recipe(
+        "stage1", steps=4500, batch=6, rate=2e-3, final_rate=2e-5, warmup=60, ema=0.997, optimiser="muon", evaluate_every=250
+    )
 
 
-RECIPES = {"codec": nano_codec, "light": nano_light, "stage1": nano_stage1}
+RECIPES = {"codec": nano_codec, "light": nano_light, "voice": nano_voice, "stage1": nano_stage1}

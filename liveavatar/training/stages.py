@@ -22,21 +22,41 @@ from liveavatar.training.diffusion_forcing import ForcingStage, Generator
 from liveavatar.training.loop import Stage, train
 from liveavatar.training.prepare import encode_shard
 from liveavatar.training.recipes import ForcingOptions, Recipe
+from liveavatar.training.voice_stage import VoiceReader, VoiceStage
 
 logger = logging.getLogger(__name__)
 BASIS = "basis.safetensors"
 
 
 def run(
-    recipe: Recipe, shards: Path, codec: Path | None, out: Path, max_minutes: float, start: Path | None = None
+    recipe: Recipe,
+    shards: Path,
+    codec: Path | None,
+    out: Path,
+    max_minutes: float,
+    start: Path | None = None,
+    voice: Path | None = None,
 ) -> None:
-    """Train the recipe's stage into `out`, resuming what is there; `start`: a training folder to take weights from."""
+    """Train the recipe's stage into `out`, resuming what is there.
+
+    start: a training folder to take weights from; voice: that of the "voice" stage, for stage 1's audio encoder.
+    """
     torch.manual_seed(recipe.seed)  # initial weights only; everything later is keyed by step
     stage = _stage(recipe, shards, codec)
     if start is not None:
         missing, unknown = stage.model.load_state_dict(load_file(averaged(start)), strict=False)
         logger.info("started from %s; new: %s; left out: %s", start, missing, unknown)
+    if voice is not None:
+        assert isinstance(stage, ForcingStage)
+        _adopt_voice(stage.model, voice)
     train(stage, recipe, out, max_minutes)
+
+
+def _adopt_voice(model: Generator, folder: Path) -> None:
+    """The trained audio encoder into the generator."""
+    reader = VoiceReader(nano())
+    reader.load_state_dict(load_file(averaged(folder)))
+    model.transformer.casual_audio_encoder.load_state_dict(reader.encoder.state_dict())
 
 
 def _stage(recipe: Recipe, shards: Path, codec: Path | None) -> Stage:
@@ -48,9 +68,13 @@ def _stage(recipe: Recipe, shards: Path, codec: Path | None) -> Stage:
         assert codec is not None
         decoder = LightDecoder(profile.codec)
         return LightStage(load_codec(codec).requires_grad_(False), decoder, shards, recipe.seed, recipe.batch)
+    if recipe.stage == "voice":
+        return VoiceStage(profile, shards, recipe.seed, recipe.batch)
     model = Generator(profile)
     initialise(model.transformer, torch.Generator().manual_seed(recipe.seed))
-    return ForcingStage(profile, model, shards, recipe.seed, recipe.batch, ForcingOptions())
+    stage = ForcingStage(profile, model, shards, recipe.seed, recipe.batch, ForcingOptions())
+    stage.fit_residual(model)
+    return stage
 
 
 def load_codec(folder: Path) -> Codec:

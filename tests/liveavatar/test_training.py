@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,15 @@ from safetensors.torch import load_file, save_file
 
 from liveavatar.model.codec import Codec, PatchBasis, VaeStreamDecoder, silence_learned_parts
 from liveavatar.model.light_decoder import LightDecoder, LightStreamDecoder, start_from_linear
-from liveavatar.model.transformer import initialise
-from liveavatar.training import checkpoint
+from liveavatar.model.transformer import SinkResidual, initialise
+from liveavatar.streaming.flow import add_noise
+from liveavatar.training import checkpoint, parallel
 from liveavatar.training.data import LatentShards, shard_files, step_generator
 from liveavatar.training.diffusion_forcing import ForcingStage, Generator, mouth_weights
 from liveavatar.training.loop import learning_rate, train
+from liveavatar.training.optimiser import make_optimiser
 from liveavatar.training.recipes import ForcingOptions, Recipe
+from liveavatar.training.voice_stage import TRACKS, VoiceStage
 from tests.liveavatar.tiny import tiny_profile
 
 PROFILE = tiny_profile()
@@ -29,15 +34,16 @@ def one_thread() -> None:
 
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
-    """Two shards of four still clips of two blocks, so that copying the sink is the whole task."""
+    """Two shards of four still clips of two blocks that show the negative of their reference: that is the whole task."""
     folder = tmp_path / "latents"
     folder.mkdir()
     generator = torch.Generator().manual_seed(0)
     for name in ("a", "b"):
         still = torch.randn(4, 16, 4, 4, generator=generator).half()
         tensors = {
-            "latents": still[:, :, None].expand(-1, -1, 7, -1, -1).contiguous(),
+            "latents": -still[:, :, None].expand(-1, -1, 7, -1, -1).contiguous(),
             "references": still[:, None].expand(-1, 2, -1, -1, -1).contiguous(),
+            **{name: torch.rand(4, 25, generator=generator) for name in TRACKS},
             "audio": torch.randint(-3000, 3000, (4, (16 + 25 + 8) * 640), generator=generator).short(),
             "channels": torch.ones(4, 16),
             "words": torch.randint(0, 1024, (4, 16), generator=generator),
@@ -87,6 +93,76 @@ class _Limited:
         return self.inner.evaluate(model)
 
 
+def test_muon_resumes_bitwise_too(shards: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, optimiser="muon")
+    whole = train(stage(shards), recipe, tmp_path / "whole")
+    train(_Limited(stage(shards), 3), recipe, tmp_path / "halves")
+    resumed = train(stage(shards), recipe, tmp_path / "halves")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_an_unknown_optimiser_is_refused(shards: Path) -> None:
+    with pytest.raises(ValueError, match="'adamw' and 'muon'"):
+        make_optimiser(stage(shards).model, replace(RECIPE, optimiser="sgd"))
+
+
+def test_two_processes_train_what_one_does(shards: Path, tmp_path: Path) -> None:
+    alone = train(stage(shards), RECIPE, tmp_path / "one")
+    torch.multiprocessing.spawn(_train_in_group, (shards, tmp_path / "two", _free_port()), nprocs=2)
+    together = load_file(tmp_path / "two" / "step-0000006" / "ema.safetensors")
+    # AdamW divides by small squares, so that rounding of a sum in another order shows; 1e-4 of a step of 1e-3 is nothing.
+    assert all(torch.allclose(alone[name], together[name], atol=2e-5) for name in alone)
+
+
+def _train_in_group(rank: int, shards: Path, out: Path, port: int) -> None:
+    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    train(stage(shards), RECIPE, out)
+    torch.distributed.destroy_process_group()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 4)
+    with pytest.raises(ValueError, match="batch of 6 cannot be shared by 4"):
+        parallel.own_rows(6)
+
+
+def test_the_voice_stage_reads_mouths_from_loudness(shards: Path, tmp_path: Path) -> None:
+    for file in sorted(shards.glob("*.safetensors")):
+        tensors = load_file(file)
+        # Noise that is loud where the mouth is open: the track is in the sound, and nowhere else.
+        opening = tensors["truth.mouth_open"].repeat_interleave(640, 1)
+        noise = torch.randn(4, (16 + 25 + 8) * 640, generator=torch.Generator().manual_seed(1)) * 30
+        noise[:, 16 * 640 : 41 * 640] *= 1 + 100 * opening
+        save_file({**tensors, "audio": noise.short()}, file)
+    trained = VoiceStage(PROFILE, shards, seed=0, batch=4)
+    before = trained.evaluate(trained.model)["open_r_local"]
+    train(trained, Recipe("voice", steps=150, batch=4, rate=2e-3, warmup=5, ema=0.9, bf16=False), tmp_path / "out")
+    assert abs(before) < 0.5 < 0.6 < trained.evaluate(trained.model)["open_r_local"]
+
+
+def test_a_perfect_residual_gives_the_true_velocity() -> None:
+    generator = torch.Generator().manual_seed(0)
+    clean, noise, sink = (torch.randn(2, 4, 3, 2, 2, generator=generator) for _ in range(3))
+    residual = SinkResidual(4)
+    residual.fit(clean, sink[:, :, :1])
+    sink, level = sink[:, :, :1], torch.tensor([0.3, 0.9])[:, None, None, None, None]
+    gain, scale = residual.gain.view(-1, 1, 1, 1), residual.scale.view(-1, 1, 1, 1)
+    x = add_noise(clean, noise, level)
+    velocity = residual.velocity((clean - gain * sink) / scale, x, sink, level)
+    assert torch.allclose(velocity, noise - clean, atol=1e-5)
+    # What enters is the same mixture of the residual, at unit spread: closed form.
+    spread = ((1 - level) ** 2 * scale**2 + level**2).sqrt()
+    expected = ((1 - level) * (clean - gain * sink) + level * noise) / spread
+    assert torch.allclose(residual.enter(x, sink, level), expected, atol=1e-5)
+
+
 def test_another_recipe_is_refused_with_the_differing_field(shards: Path, tmp_path: Path) -> None:
     train(stage(shards), Recipe("stage1", steps=1, batch=2, rate=1e-3, bf16=False), tmp_path / "out")
     with pytest.raises(ValueError, match="rate"):
@@ -96,9 +172,9 @@ def test_another_recipe_is_refused_with_the_differing_field(shards: Path, tmp_pa
 def test_stage_1_learns_its_clips(shards: Path, tmp_path: Path) -> None:
     trained = stage(shards)
     trained.held = trained.data  # four clips can be learned by heart, and nothing more can be learned from them
-    before = trained.evaluate(trained.model)["loss_0.6"]
-    train(trained, Recipe("stage1", steps=200, batch=4, rate=2e-3, warmup=10, bf16=False), tmp_path / "out")
-    assert trained.evaluate(trained.model)["loss_0.6"] < 0.85 * before
+    before = trained.evaluate(trained.model)["loss_0.75"]
+    train(trained, Recipe("stage1", steps=150, batch=4, rate=2e-3, warmup=10, bf16=False), tmp_path / "out")
+    assert trained.evaluate(trained.model)["loss_0.75"] < 0.85 * before
 
 
 def test_nan_losses_stop_the_run_and_leave_the_checkpoint(shards: Path, tmp_path: Path) -> None:
