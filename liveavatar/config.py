@@ -17,6 +17,8 @@ class TransformerConfig:
 
     cond_dim: channels of latents added to the noisy tokens of the same place (`cond_encoder`); 0 = none. The official
     model gives it pose latents, nano the sink's latent: a small model need not search the sink for every place.
+    voice_in_time: the pooled voice of a latent frame is added to its time embedding and so modulates every layer (nano:
+    a small model hears in a fraction of the steps that audio attention alone takes).
     predicts: what the head's output means. "velocity" (official), or "residual": what the clean latents have beyond the
     sink's latent (nano; `SinkResidual` turns it into a velocity).
     """
@@ -35,6 +37,7 @@ class TransformerConfig:
     audio_layers: int = 25
     num_audio_token: int = 4
     cond_dim: int = 16
+    voice_in_time: bool = False
     predicts: str = "velocity"
     audio_inject_layers: tuple[int, ...] = (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)
     eps: float = 1e-6
@@ -177,6 +180,7 @@ def nano() -> ProfileConfig:
             in_dim=48,
             out_dim=48,
             cond_dim=48,
+            voice_in_time=True,
             predicts="residual",
             audio_dim=audio.mel_bins * columns_per_frame,
             audio_layers=1,

@@ -133,6 +133,8 @@ class S2VTransformer(nn.Module):
         self.text_embedding = nn.Sequential(nn.Linear(c.text_dim, c.dim), nn.GELU("tanh"), nn.Linear(c.dim, c.dim))
         self.time_embedding = nn.Sequential(nn.Linear(c.freq_dim, c.dim), nn.SiLU(), nn.Linear(c.dim, c.dim))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(c.dim, 6 * c.dim))
+        if c.voice_in_time:
+            self.voice_embedding = nn.Linear(c.dim, c.dim, bias=False)
         self.trainable_cond_mask = nn.Embedding(3, c.dim)
         self.blocks = nn.ModuleList(TransformerBlock(c) for _ in range(c.num_layers))
         self.head = Head(c)
@@ -170,7 +172,8 @@ class S2VTransformer(nn.Module):
         frames = x.shape[2]
         noisy = self._tokens(self._entering(x, times, cond), NOISY, cond)
         tokens = torch.cat([noisy, self._tokens(sink, REFERENCE)], dim=1)
-        embedded, levels = self._embed_times(torch.cat([times, torch.zeros_like(times[:, :1])], dim=1))
+        beside_sink = torch.cat([times, torch.zeros_like(times[:, :1])], dim=1)
+        embedded, levels = self._embed_times(beside_sink, F.pad(voice.pooled, (0, 0, 0, 1)))  # the sink has no voice
         for layer, block in enumerate(self.blocks):
             tokens = block(tokens, levels, text[layer], layer, context)
             noisy = self._inject_voice(layer, tokens[:, :frames], voice)
@@ -196,7 +199,7 @@ class S2VTransformer(nn.Module):
         """Streaming call: velocity of one block x [B, C, F, H, W] at one time (0..1000); `context` holds the past."""
         times = torch.full((x.shape[0], 1), time, dtype=torch.float64, device=x.device)
         tokens = self._tokens(self._entering(x, times, cond), NOISY, cond)
-        embedded, levels = self._embed_times(times)
+        embedded, levels = self._embed_times(times, voice.pooled)
         for layer, block in enumerate(self.blocks):
             tokens = self._inject_voice(layer, block(tokens, levels, text[layer], layer, context), voice)
         return self._velocity(self.head(tokens, embedded), x, times, cond)
@@ -210,9 +213,11 @@ class S2VTransformer(nn.Module):
             embedded = embedded + self.cond_encoder(cond)
         return compute_dtype(embedded.flatten(3).permute(0, 2, 3, 1) + self.trainable_cond_mask.weight[kind])
 
-    def _embed_times(self, times: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, F] -> embedded [B, F, D] for the head and [B, F, 6, D] for the blocks."""
+    def _embed_times(self, times: Tensor, pooled: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """[B, F] and the pooled voice -> embedded [B, F, D] for the head and [B, F, 6, D] for the blocks."""
         embedded = self.time_embedding(timestep_features(times, self.config.freq_dim))
+        if self.config.voice_in_time and pooled is not None:
+            embedded = embedded + self.voice_embedding(pooled)
         return embedded, self.time_projection(embedded).unflatten(-1, (6, -1))
 
     def _inject_voice(self, layer: int, x: Tensor, voice: Voice) -> Tensor:
@@ -247,10 +252,13 @@ def initialise(model: S2VTransformer, generator: torch.Generator) -> None:
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight, generator=generator)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     nn.init.normal_(model.trainable_cond_mask.weight, std=0.02, generator=generator)
     nn.init.normal_(model.casual_audio_encoder.encoder.padding_tokens, std=0.02, generator=generator)
     model.audio_injector.start_at_zero()
+    if model.config.voice_in_time:
+        nn.init.zeros_(model.voice_embedding.weight)
     if model.config.cond_dim:
         nn.init.zeros_(model.cond_encoder.weight)
         nn.init.zeros_(model.cond_encoder.bias)  # type: ignore[arg-type]

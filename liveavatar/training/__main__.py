@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--light", type=Path, help="training folder of the light decoder")
     parser.add_argument("--stage1", type=Path, help="training folder of stage 1")
     parser.add_argument("--out", type=Path, help="training folder; an existing one is resumed")
-    parser.add_argument("--start", type=Path, help="training folder whose weights a new --out starts from")
+    parser.add_argument("--initial", type=Path, help="training folder whose weights a new --out starts from")
     parser.add_argument("--voice", type=Path, help="stage1: training folder of the voice stage")
     parser.add_argument("--weights", type=Path, help="export: where the weights go")
     parser.add_argument("--steps", type=int, help="steps instead of the recipe's")
@@ -80,7 +80,7 @@ def main() -> None:
 
         recipe = RECIPES[args.verb]()
         changes = {name: getattr(args, name) for name in ("steps", "batch") if getattr(args, name)}
-        stages.run(replace(recipe, **changes), args.shards, args.codec, args.out, args.max_minutes, args.start, args.voice)
+        stages.run(replace(recipe, **changes), args.shards, args.codec, args.out, args.max_minutes, args.initial, args.voice)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def nano_voice() -> Recipe:
 def nano_stage1() -> Recipe:
     """Stage 1 of nano: block-wise diffusion forcing from scratch."""
     return Recipe(
-        "stage1", steps=4500, batch=6, rate=2e-3, final_rate=2e-5, warmup=60, ema=0.997, optimiser="muon", evaluate_every=250
+        "stage1", steps=4200, batch=6, rate=2e-3, final_rate=2e-5, warmup=60, ema=0.997, optimiser="muon", evaluate_every=250
     )
 
 
