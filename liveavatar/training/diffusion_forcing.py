@@ -138,7 +138,7 @@ class ForcingStage:
         blocks = batch.latents.shape[2] // self.profile.block_latents
         uniform = torch.rand(count, blocks, generator=generator)
         equal = torch.rand(count, 1, generator=generator) < o.equal_level_prob
-        levels = shift_level(torch.where(equal, uniform[:, :1], uniform), o.shift)
+        levels = shift_level(torch.where(equal, uniform[:, :1], uniform), self.profile.rollout.shift)
         # The first level weighs most: there nothing but the voice says what the mouth does.
         chances = torch.linspace(2, 1, len(self.rollout_levels))
         met = self.rollout_levels[torch.multinomial(chances, count, replacement=True, generator=generator)][:, None]
