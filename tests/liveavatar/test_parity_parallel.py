@@ -108,10 +108,8 @@ def test_block_causal_training_call_is_the_reference(masked: bool) -> None:
     context: BlockCausalContext | FullContext = BlockCausalContext(table, blocks, tokens, window_past=blocks)
     if masked:
         context = FullContext(table, _every_past_block(blocks, tokens, len(table)))
-    velocity = model(
-        x, given["in.t"], given["in.ref"], model.encode_audio(given["in.audio"]), model.encode_text(given["in.context"][None]),
-        context, given["in.cond"], given["in.motion"],
-    )  # fmt: skip
+    voice, text = model.encode_audio(given["in.audio"]), model.encode_text(given["in.context"][None])
+    velocity = model(x, given["in.t"], given["in.ref"], voice, text, context, given["in.cond"], given["in.motion"])
     golden.assert_same(velocity, given["out.velocity"])
 
 
