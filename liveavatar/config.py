@@ -1,11 +1,12 @@
 """What a model, a codec and a rollout are made of: frozen dataclasses, validated here, built by named functions.
 
-Not here: weights, devices, files. `nano()` is the profile that runs on a laptop; the official sizes are another call of
-the same classes.
+Not here: weights, devices, files. `nano()` is the profile that runs on a laptop; `s2v_14b()` has the official sizes:
+another call of the same classes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 FRAMES_PER_LATENT = 4  # the codec's temporal factor: one latent frame codes 4 frames
@@ -15,8 +16,12 @@ FRAMES_PER_LATENT = 4  # the codec's temporal factor: one latent frame codes 4 f
 class TransformerConfig:
     """Sizes of the S2V transformer. Names follow the official `config.json`.
 
-    cond_dim: channels of latents added to the noisy tokens of the same place (`cond_encoder`); 0 = none. The official
-    model gives it pose latents, nano the sink's latent: a small model need not search the sink for every place.
+    motion: how frames before the clip become tokens beside the reference. "none" (nano), "packed": three convolutions,
+    coarser for older frames (official), "plain": every motion latent through the patch embedding.
+    motion_latents: how many motion latents are looked at; fewer are padded in front with zeros.
+    cond_dim: channels of latents added to the noisy tokens of the same place (`cond_encoder`); 0 = none.
+    cond_source: what those latents are. "pose": a pose video, zeros where there is none (official). "sink": the sink's
+    latent (nano: a small model need not search the sink for every place).
     voice_in_time: the pooled voice of a latent frame is added to its time embedding and so modulates every layer (nano:
     a small model hears in a fraction of the steps that audio attention alone takes).
     predicts: what the head's output means. "velocity" (official), or "residual": what the clean latents have beyond the
@@ -36,7 +41,10 @@ class TransformerConfig:
     audio_dim: int = 1024
     audio_layers: int = 25
     num_audio_token: int = 4
+    motion: str = "none"
+    motion_latents: int = 19
     cond_dim: int = 16
+    cond_source: str = "pose"
     voice_in_time: bool = False
     predicts: str = "velocity"
     audio_inject_layers: tuple[int, ...] = (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)
@@ -49,8 +57,13 @@ class TransformerConfig:
             raise ValueError(f"dim {self.dim} must be a multiple of num_audio_token {self.num_audio_token}")
         if max(self.audio_inject_layers, default=-1) >= self.num_layers:
             raise ValueError(f"audio_inject_layers {self.audio_inject_layers} exceed {self.num_layers} layers")
-        if self.predicts not in ("velocity", "residual"):
-            raise ValueError(f"predicts={self.predicts!r}: allowed are 'velocity' and 'residual'")
+        _allowed("motion", self.motion, "none", "packed", "plain")
+        _allowed("cond_source", self.cond_source, "pose", "sink")
+        _allowed("predicts", self.predicts, "velocity", "residual")
+        if self.motion == "packed" and self.motion_latents < 4:
+            raise ValueError(
+                f"motion_latents={self.motion_latents}: packing needs 1 + 2 of them and older ones; give 4 or more"
+            )
         if self.predicts == "residual" and not self.cond_dim == self.in_dim == self.out_dim:
             raise ValueError(
                 f"predicts='residual' subtracts the sink's latent, so cond_dim {self.cond_dim}, in_dim {self.in_dim} and "
@@ -99,33 +112,82 @@ class AudioConfig:
 class RolloutOptions:
     """Every variant of the one rollout (paper section 4.4, Tables 4 and 6): ablations are values, not copies.
 
+    Field defaults are nano's; `released_rollout()` and `paper_rollout()` name the two published behaviours. Where they
+    differ, and why, stands in docs/paper-vs-code.md.
+
     steps: Euler steps per block (NFE without guidance).
+    grid: noise levels of the steps. "uniform": evenly spaced (paper, dt = -1/T). "shifted": those, shifted once.
+        "release": as diffusers' flow-match Euler scheduler spaces them. "release3": the release's levels of one step more,
+        without the last, which hardly moves the latents.
     cache: "timestep" = one rolling cache per level, as in timestep-forcing; "clean" = one cache of finished blocks,
         written by an extra evaluation per block (Table 6, cannot be pipelined).
-    aas: Adaptive Attention Sink: after the first block the sink becomes the model's own first latent frame.
-    rolling_rope: keep the sink's distance to the current block fixed; off: the sink stays at its first position.
-    sink_distance: latent frames between the newest position and the sink (Rolling RoPE's controllable shift).
-    window_past: past blocks that a block attends to.
+    window_past: past blocks that a block attends to besides itself. The release's ring of 4 counts the current one: 3.
+    aas: Adaptive Attention Sink: the sink becomes the model's own first latent frame,
+    aas_after_blocks: once this many blocks are finished.
+    rolling_rope: the sink moves with the current block; off: it stays at its first position.
+    sink_position: where the rolling sink is, in latent frames. "distance": `sink_distance` after the block's newest frame.
+        "release": `sink_random` after the block's first frame, drawn anew for every evaluation, but never before 30.
+    motion_position: motion tokens lie just before the stream's start for ever ("fixed", release) or move on with the
+        block ("rolling").
+    positions: "bounded": time starts anew every few thousand blocks and cached keys are turned with it; "absolute": it
+        does not. The same function; bounded angles never lose precision.
+    rope_factors: "exact", or "half": cosines and sines rounded to float16, as the release does.
+    noise: drawn per "block", or per "clip" of `clip_blocks` blocks from seed + clip (release).
+    first_block: "whole" = 12 frames; "release" drops the first 3 of a stream.
     """
 
     steps: int = 4
-    cache: str = "timestep"
-    aas: bool = True
-    rolling_rope: bool = True
-    sink_distance: int = 9
-    window_past: int = 3
+    grid: str = "shifted"
     shift: float = 3.0
+    cache: str = "timestep"
+    window_past: int = 3
+    aas: bool = True
+    aas_after_blocks: int = 1
+    rolling_rope: bool = True
+    sink_position: str = "distance"
+    sink_distance: int = 9
+    sink_random: tuple[int, int] = (4, 30)
+    motion_position: str = "fixed"
+    positions: str = "bounded"
+    rope_factors: str = "exact"
+    noise: str = "block"
+    clip_blocks: int = 4
+    first_block: str = "whole"
     decoder: str = "light"
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps={self.steps}: a block needs at least 1 step")
-        if self.cache not in ("timestep", "clean"):
-            raise ValueError(f"cache={self.cache!r}: allowed are 'timestep' and 'clean'")
-        if self.decoder not in ("light", "vae"):
-            raise ValueError(f"decoder={self.decoder!r}: allowed are 'light' and 'vae'")
+        _allowed("grid", self.grid, "uniform", "shifted", "release", "release3")
+        _allowed("cache", self.cache, "timestep", "clean")
+        _allowed("sink_position", self.sink_position, "distance", "release")
+        _allowed("motion_position", self.motion_position, "fixed", "rolling")
+        _allowed("positions", self.positions, "bounded", "absolute")
+        _allowed("rope_factors", self.rope_factors, "exact", "half")
+        _allowed("noise", self.noise, "block", "clip")
+        _allowed("first_block", self.first_block, "whole", "release")
+        _allowed("decoder", self.decoder, "light", "vae")
         if self.window_past < 0:
             raise ValueError(f"window_past={self.window_past}: must be 0 or more")
+        if self.grid == "release3" and self.steps != 3:
+            raise ValueError(f"grid='release3' has 3 steps, not {self.steps}; set steps=3, or grid='release'")
+        for name in ("aas_after_blocks", "clip_blocks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: must be 1 or more")
+        if self.sink_random[0] > self.sink_random[1]:
+            raise ValueError(f"sink_random={self.sink_random}: give (smallest, largest)")
+        if self.rope_factors == "half" and self.positions == "bounded":
+            raise ValueError("rope_factors='half' rounds absolute positions; set positions='absolute' with it")
+
+
+def released_rollout() -> RolloutOptions:
+    """What the released inference code does, and so what the official weights are run with."""
+    return RolloutOptions(grid="release", aas_after_blocks=4, sink_position="release", decoder="vae")
+
+
+def paper_rollout() -> RolloutOptions:
+    """Algorithm 3 as printed: even time steps, four past blocks, the sink switched after the first block."""
+    return RolloutOptions(grid="uniform", window_past=4)
 
 
 @dataclass(frozen=True)
@@ -180,6 +242,7 @@ def nano() -> ProfileConfig:
             in_dim=48,
             out_dim=48,
             cond_dim=48,
+            cond_source="sink",
             voice_in_time=True,
             predicts="residual",
             audio_dim=audio.mel_bins * columns_per_frame,
@@ -193,6 +256,50 @@ def nano() -> ProfileConfig:
     )
 
 
+def s2v_14b() -> ProfileConfig:
+    """The official sizes, Wan2.2-S2V-14B with Live Avatar's rollout: 16.3 G parameters, 704x384 px, 25 fps.
+
+    Not in `PROFILES`: its weights are not shipped; they come from a folder that the user downloaded.
+    """
+    return ProfileConfig(
+        name="s2v-14b",
+        transformer=TransformerConfig(dim=5120, ffn_dim=13_824, num_layers=40, num_heads=40, motion="packed"),
+        codec=CodecConfig(
+            z_dim=16,
+            base_dim=96,
+            dim_mult=(1, 2, 4, 4),
+            is_residual=False,
+            linear_skip=False,
+            num_res_blocks=2,
+            temporal_downsample=(False, True, True),
+            pixel_patch=1,
+        ),
+        rollout=released_rollout(),
+        height=384,
+        width=704,
+    )
+
+
+def official_transformer(values: Mapping[str, object]) -> TransformerConfig:
+    """The transformer that an official S2V `config.json` describes; what the file leaves out has the official default.
+
+    Raises ValueError for switches whose other setting is not implemented, naming the switch.
+    """
+    expected = {
+        "model_type": "s2v", "zero_timestep": True, "enable_adain": True, "adain_mode": "attn_norm", "enable_tsm": False,
+        "enable_motioner": False, "trainable_token_pos_emb": False, "add_last_motion": True,
+    }  # fmt: skip
+    for name, wanted in expected.items():
+        if values.get(name, wanted) != wanted:
+            raise ValueError(f"config.json has {name}={values[name]!r}; only {wanted!r} is implemented")
+    missing = [name for name in ("dim", "ffn_dim", "num_layers", "num_heads", "audio_inject_layers") if name not in values]
+    if missing:
+        raise ValueError(f"config.json lacks {', '.join(missing)}; give the file of an S2V transformer")
+    known = {name: values[name] for name in TransformerConfig.__dataclass_fields__ if name in values}
+    known |= {name: tuple(known[name]) for name in ("patch_size", "audio_inject_layers") if name in known}  # type: ignore[arg-type]
+    return TransformerConfig(**known, motion="packed" if values.get("enable_framepack") else "plain")  # type: ignore[arg-type]
+
+
 PROFILES = {"nano": nano}
 
 
@@ -201,3 +308,9 @@ def profile(name: str) -> ProfileConfig:
     if name not in PROFILES:
         raise ValueError(f"unknown profile {name!r}; available: {', '.join(PROFILES)}")
     return PROFILES[name]()
+
+
+def _allowed(name: str, given: str, *values: str) -> None:
+    """Raise ValueError unless `given` is one of the values."""
+    if given not in values:
+        raise ValueError(f"{name}={given!r}: allowed are {' and '.join(map(repr, values))}")

@@ -7,6 +7,7 @@ visible: the whole sequence (teacher), a window of past blocks plus the sink (tr
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -52,6 +53,14 @@ class Context(Protocol):
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor: ...
 
 
+@dataclass(frozen=True)
+class FusedProjection:
+    """Weights [3D, D] and biases [3D] of the query, key and value projections in one piece."""
+
+    weight: Tensor
+    bias: Tensor
+
+
 class Attention(nn.Module):
     """Projections and output of one attention; serves self, text and audio attention alike."""
 
@@ -60,6 +69,7 @@ class Attention(nn.Module):
         self.heads = heads
         self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
         self.norm_q, self.norm_k = RMSNorm(dim, eps), RMSNorm(dim, eps)
+        self.fused: FusedProjection | None = None  # set by model/prepared.py for inference
 
     def split(self, x: Tensor) -> Tensor:
         """[B, S, D] -> [B, heads, S, d]."""
@@ -72,6 +82,13 @@ class Attention(nn.Module):
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Normed keys and values, each [B, heads, S, d]."""
         return self.split(self.norm_k(self.k(x))), self.split(self.v(x))
+
+    def queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Normed queries and keys, and values, of the same tokens: each [B, heads, S, d]."""
+        if self.fused is None:
+            return self.queries(x), *self.keys_values(x)
+        q, k, v = F.linear(x, self.fused.weight, self.fused.bias).chunk(3, dim=-1)
+        return self.split(self.norm_q(q)), self.split(self.norm_k(k)), self.split(v)
 
     def output(self, attended: Tensor) -> Tensor:
         """[B, heads, S, d] -> [B, S, D]."""

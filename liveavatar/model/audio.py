@@ -6,6 +6,8 @@ before them. Not here: how features are made from samples (streaming/conditions.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +16,44 @@ from liveavatar.model.attention import Attention
 
 HISTORY_ROWS = 5  # receptive field of the three convolutions before a latent frame's own rows
 _HISTORY_LATENTS = 2  # outputs that those rows produce: (5 + 3) / 4
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What one injection needs of a voice: shift and scale [A, F, 1, D], keys and values [A*F, heads, tokens+1, d]."""
+
+    shift: Tensor
+    scale: Tensor
+    keys: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Encoded audio of the frames at hand: local [A, F, tokens+1, D] and pooled [A, F, D].
+
+    A is the batch, or, with regions, the speakers of one sample.
+    regions: [A, F, L], how much each speaker moves each token (0..1).
+    spoken: what each injection makes of it, once prepared (`AudioInjector.prepare`).
+    """
+
+    local: Tensor
+    pooled: Tensor
+    regions: Tensor | None = None
+    spoken: tuple[Spoken, ...] | None = None
+
+
+def speakers(local: Tensor, pooled: Tensor, regions: Tensor) -> Voice:
+    """Voices [A, F, ...] of one sample's speakers with their regions [A, F, Hp, Wp] or [A, F, Hp, Wp, 1] on the patch grid.
+
+    Raises ValueError when speakers and regions do not match.
+    """
+    if regions.shape[:2] != local.shape[:2] or regions.dim() not in (4, 5):
+        raise ValueError(
+            f"regions {tuple(regions.shape)} do not fit voices of {local.shape[0]} speakers and {local.shape[1]} latent "
+            "frames; give [speakers, latent frames, rows, columns]"
+        )
+    return Voice(local, pooled, regions.flatten(2))
 
 
 class _CausalConv1d(nn.Module):
@@ -92,9 +132,13 @@ class _AdaLayerNorm(nn.Module):
         super().__init__()
         self.linear = nn.Linear(dim, 2 * dim)
 
-    def forward(self, x: Tensor, pooled: Tensor) -> Tensor:
-        """x [B, F, L, D], pooled [B, F, D] -> [B, F, L, D]."""
+    def shift_scale(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled [A, F, D] -> shift and scale, each [A, F, 1, D]."""
         shift, scale = self.linear(F.silu(pooled))[:, :, None].chunk(2, dim=-1)
+        return shift, scale
+
+    def forward(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+        """x [B, F, L, D] -> [A, F, L, D]."""
         return F.layer_norm(x, x.shape[-1:], eps=1e-5) * (1 + scale) + shift
 
 
@@ -114,12 +158,29 @@ class AudioInjector(nn.Module):
             nn.init.zeros_(attention.o.weight)
             nn.init.zeros_(norm.linear.weight)
 
-    def forward(self, layer: int, x: Tensor, local: Tensor, pooled: Tensor) -> Tensor:
-        """Residual for noisy tokens x [B, F*L, D] after block `layer`; x itself where the layer has no injection."""
+    def injects_after(self, layer: int) -> bool:
+        """Whether there is an injection after block `layer`."""
+        return layer in self.slot_of_layer
+
+    def prepare(self, voice: Voice) -> Voice:
+        """The voice with what every injection makes of it, so that all evaluations of a block share it."""
+        return replace(voice, spoken=tuple(self._spoken(slot, voice) for slot in range(len(self._slots))))
+
+    def forward(self, layer: int, x: Tensor, voice: Voice) -> Tensor:
+        """Noisy tokens x [B, F, L, D] after block `layer`, moved by the voice; x itself where the layer has no injection."""
         if layer not in self.slot_of_layer:
             return x
-        norm, attention = self._slots[self.slot_of_layer[layer]]
-        batch, frames = local.shape[:2]
-        queries = norm(x.unflatten(1, (frames, -1)), pooled).flatten(0, 1)
-        residual = attention.cross(queries, attention.keys_values(local.flatten(0, 1)))
-        return x + residual.unflatten(0, (batch, frames)).flatten(1, 2)
+        slot = self.slot_of_layer[layer]
+        spoken = voice.spoken[slot] if voice.spoken is not None else self._spoken(slot, voice)
+        norm, attention = self._slots[slot]
+        queries = norm(x, spoken.shift, spoken.scale).to(x.dtype)
+        residual = attention.cross(queries.flatten(0, 1), (spoken.keys, spoken.values)).view_as(queries)
+        if voice.regions is not None:
+            residual = (residual * voice.regions.unsqueeze(-1).to(residual.dtype)).sum(0, keepdim=True)
+        return x + residual
+
+    def _spoken(self, slot: int, voice: Voice) -> Spoken:
+        norm, attention = self._slots[slot]
+        kind = norm.linear.weight.dtype
+        keys, values = attention.keys_values(voice.local.to(kind).flatten(0, 1))
+        return Spoken(*norm.shift_scale(voice.pooled.to(kind)), keys, values)

@@ -24,22 +24,42 @@ def _angles(positions: Tensor, slots: int) -> Tensor:
     return positions.to(torch.float64)[:, None] * BASE ** (-exponents)
 
 
-def rope_table(times: Tensor, height: int, width: int, head_dim: int) -> Tensor:
-    """Unit complex factors [len(times)*height*width, head_dim/2] (complex64) in (time, height, width) token order.
-
-    times: [T] temporal positions, any real numbers, negative allowed.
-    """
-    time_slots, height_slots, width_slots = axis_slots(head_dim)
-    frames = times.numel()
-    grid = (frames, height, width)
-    t = _angles(times, time_slots)[:, None, None].expand(*grid, -1)
-    h = _angles(torch.arange(height), height_slots)[None, :, None].expand(*grid, -1)
-    w = _angles(torch.arange(width), width_slots)[None, None].expand(*grid, -1)
-    angles = torch.cat([t, h, w], dim=-1).reshape(frames * height * width, head_dim // 2)
+def _factors(angles: Tensor) -> Tensor:
     return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
 
 
+def grid_table(times: Tensor, rows: Tensor, columns: Tensor, head_dim: int) -> Tensor:
+    """Unit complex factors [T*H*W, head_dim/2] (complex64) of a grid of tokens, in (time, row, column) order.
+
+    times [T], rows [H], columns [W]: positions along each axis, any real numbers, negative allowed.
+    """
+    time_slots, height_slots, width_slots = axis_slots(head_dim)
+    grid = (times.numel(), rows.numel(), columns.numel())
+    t = _angles(times, time_slots)[:, None, None].expand(*grid, -1)
+    h = _angles(rows, height_slots)[None, :, None].expand(*grid, -1)
+    w = _angles(columns, width_slots)[None, None].expand(*grid, -1)
+    return _factors(torch.cat([t, h, w], dim=-1).reshape(-1, head_dim // 2))
+
+
+def rope_table(times: Tensor, height: int, width: int, head_dim: int) -> Tensor:
+    """`grid_table` of whole patch grids: rows 0..height-1, columns 0..width-1."""
+    return grid_table(times, torch.arange(height), torch.arange(width), head_dim)
+
+
+def time_shift(frames: float, head_dim: int) -> Tensor:
+    """Factors [1, head_dim/2] that move anything already rotated by `frames` in time."""
+    slots = axis_slots(head_dim)
+    angles = torch.zeros(1, head_dim // 2, dtype=torch.float64)
+    angles[:, : slots[0]] = _angles(torch.tensor([frames]), slots[0])
+    return _factors(angles)
+
+
+def half_precision(table: Tensor) -> Tensor:
+    """The table with cosines and sines rounded to float16, as the release computes it."""
+    return torch.view_as_complex(torch.view_as_real(table).half().float())
+
+
 def rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Rotate [B, heads, S, d] by a table [S, d/2]; returns x's dtype."""
+    """Rotate [..., S, d] by a table [S, d/2] or [1, d/2]; returns x's dtype."""
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())
     return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)

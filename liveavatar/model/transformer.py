@@ -7,7 +7,7 @@ B batch, F latent frames, L tokens per latent frame, S tokens, D width, C latent
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,19 +15,14 @@ from torch import Tensor, nn
 
 from liveavatar.config import TransformerConfig
 from liveavatar.model.attention import Attention, Context, compute_dtype
-from liveavatar.model.audio import AudioInjector, CausalAudioEncoder
+from liveavatar.model.audio import AudioInjector, CausalAudioEncoder, Voice
+from liveavatar.model.motion import FramePacker, last_motion_latents
 
-NOISY, REFERENCE = 0, 1  # rows of trainable_cond_mask; row 2 (motion) is used by the framepack variant
+__all__ = ["KeysValues", "S2VTransformer", "Voice", "initialise"]
+
+NOISY, REFERENCE, MOTION = 0, 1, 2  # rows of trainable_cond_mask
 
 KeysValues = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class Voice:
-    """Encoded audio of the frames at hand: local [B, F, tokens+1, D] and pooled [B, F, D]."""
-
-    local: Tensor
-    pooled: Tensor
 
 
 def timestep_features(times: Tensor, width: int) -> Tensor:
@@ -40,11 +35,21 @@ def timestep_features(times: Tensor, width: int) -> Tensor:
 
 def _modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
     """LayerNorm without affine, then scale and shift; x [B, F, L, D], shift and scale [B, F, 1, D]."""
-    return compute_dtype(torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=eps), 1 + scale))
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=eps), 1 + scale)
+
+
+def _joined(segments: Sequence[Tensor]) -> Tensor:
+    """Segments [B, F, L, D] in one row of tokens [B, S, D]."""
+    flat = [segment.flatten(1, 2) for segment in segments]
+    return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
 
 
 class TransformerBlock(nn.Module):
-    """Self attention, text attention and feed-forward; noise-level modulation per latent frame."""
+    """Self attention, text attention and feed-forward; noise-level modulation per latent frame.
+
+    Tokens come in segments [B, F, L, D]: F equal runs of L tokens, one modulation per run. Noisy frames are one segment;
+    conditioning tokens, whose groups have other sizes, are another with F = 1.
+    """
 
     def __init__(self, c: TransformerConfig) -> None:
         super().__init__()
@@ -59,15 +64,29 @@ class TransformerBlock(nn.Module):
         """Keys and values of embedded text [B, text_len, D]; they depend on the text only."""
         return self.cross_attn.keys_values(embedded)
 
-    def forward(self, x: Tensor, levels: Tensor, text: KeysValues, layer: int, context: Context) -> Tensor:
-        """x [B, F, L, D]; levels [B, F, 6, D] or [B, 1, 6, D]: the projected time embedding of each frame."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + levels).unsqueeze(-2).unbind(2)
-        normed = _modulate(x, shift1, scale1, self.eps).flatten(1, 2)
-        keys, values = self.self_attn.keys_values(normed)
-        attended = context.attend(layer, self.self_attn.queries(normed), keys, values)
-        x = torch.addcmul(x, gate1.to(x.dtype), self.self_attn.output(attended).view_as(x))
-        x = x + self.cross_attn.cross(compute_dtype(self.norm3(x)).flatten(1, 2), text).view_as(x)
-        return torch.addcmul(x, gate2.to(x.dtype), self.ffn(_modulate(x, shift2, scale2, self.eps)))
+    def forward(
+        self, segments: Sequence[Tensor], levels: Sequence[Tensor], text: KeysValues, layer: int, context: Context
+    ) -> list[Tensor]:
+        """Segments [B, F, L, D] and for each its levels [B, F or 1, 6, D]: the projected time embedding of each run."""
+        kind = segments[0].dtype
+        modulations = [(self.modulation + level).unsqueeze(-2).unbind(2) for level in levels]
+        normed = _joined([_modulate(x, m[0], m[1], self.eps).to(kind) for x, m in zip(segments, modulations, strict=True)])
+        attended = self.self_attn.output(context.attend(layer, *self.self_attn.queries_keys_values(normed)))
+        parts = attended.split([x.shape[1] * x.shape[2] for x in segments], dim=1)
+        return [
+            self._after_attention(x, part.view_as(x), modulation, text)
+            for x, part, modulation in zip(segments, parts, modulations, strict=True)
+        ]
+
+    def _after_attention(self, x: Tensor, attended: Tensor, modulation: tuple[Tensor, ...], text: KeysValues) -> Tensor:
+        _, _, gate1, shift2, scale2, gate2 = modulation
+        kind = x.dtype
+        # Weights in 16 bits: sums inside a block stay in float32, rounded once at its end. Autocast decides for itself.
+        wide = kind if torch.is_autocast_enabled(x.device.type) else torch.promote_types(kind, torch.float32)
+        x = torch.addcmul(x.to(wide), gate1.to(wide), attended.to(wide))
+        x = x + self.cross_attn.cross(self.norm3(x.to(kind)).to(kind).flatten(1, 2), text).view_as(x)
+        out = self.ffn(_modulate(x, shift2, scale2, self.eps).to(kind))
+        return torch.addcmul(x, gate2.to(wide), out.to(wide)).to(kind)
 
 
 class Head(nn.Module):
@@ -82,7 +101,7 @@ class Head(nn.Module):
     def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
         """x [B, F, L, D], embedded time [B, F, D] -> [B, F, L, patch values]."""
         shift, scale = (self.modulation + embedded.unsqueeze(2)).unsqueeze(-2).unbind(2)
-        return self.head(_modulate(x, shift, scale, self.eps))
+        return self.head(_modulate(x.to(self.head.weight.dtype), shift, scale, self.eps))
 
 
 class SinkResidual(nn.Module):
@@ -136,6 +155,8 @@ class S2VTransformer(nn.Module):
         if c.voice_in_time:
             self.voice_embedding = nn.Linear(c.dim, c.dim, bias=False)
         self.trainable_cond_mask = nn.Embedding(3, c.dim)
+        if c.motion == "packed":
+            self.frame_packer = FramePacker(c)
         self.blocks = nn.ModuleList(TransformerBlock(c) for _ in range(c.num_layers))
         self.head = Head(c)
         self.residual = SinkResidual(c.out_dim) if c.predicts == "residual" else None
@@ -145,8 +166,15 @@ class S2VTransformer(nn.Module):
     # --- conditions ---------------------------------------------------------------------------------------------
 
     def encode_text(self, rows: Tensor) -> list[KeysValues]:
-        """Text rows [B, text_len, text_dim] -> keys and values per layer; computed once per stream."""
-        embedded = self.text_embedding(rows)
+        """Text rows [B, up to text_len, text_dim] -> keys and values per layer; computed once per stream.
+
+        Missing rows are zero rows, which are attended to like words: the official model has no text mask.
+        """
+        missing = self.config.text_len - rows.shape[1]
+        if missing < 0:
+            raise ValueError(f"{rows.shape[1]} text rows exceed text_len {self.config.text_len}; cut the prompt")
+        padded = F.pad(rows, (0, 0, 0, missing)).to(self.text_embedding[0].weight.dtype)  # type: ignore[union-attr]
+        embedded = self.text_embedding(padded)
         return [block.text_keys_values(embedded) for block in self.blocks]  # type: ignore[operator,union-attr]
 
     def encode_audio(self, features: Tensor, history: Tensor | None = None) -> Voice:
@@ -164,28 +192,35 @@ class S2VTransformer(nn.Module):
         text: list[KeysValues],
         context: Context,
         cond: Tensor | None = None,
+        motion: Tensor | None = None,
     ) -> Tensor:
         """Parallel call: velocity [B, C, F, H, W] of noisy x at times [B, F] (0..1000), beside the sink [B, C, 1, H, W].
 
-        Tokens are ordered noisy, then sink; sink tokens are modulated as at time 0. cond: [B, cond_dim, F or 1, H, W].
+        Tokens are ordered noisy, sink, motion; sink and motion tokens are modulated as at time 0. The context says who
+        sees whom: everyone (teacher) or blocks their past. cond: [B, cond_dim, F or 1, H, W], None where there is no pose.
+        motion: [B, C, T, H, W], the latents before the clip, oldest first; None: no motion tokens.
         """
         frames = x.shape[2]
-        noisy = self._tokens(self._entering(x, times, cond), NOISY, cond)
-        tokens = torch.cat([noisy, self._tokens(sink, REFERENCE)], dim=1)
+        noisy, beside = self._tokens(self._entering(x, times, cond), NOISY, cond), self._conditioning(sink, motion)
         beside_sink = torch.cat([times, torch.zeros_like(times[:, :1])], dim=1)
-        embedded, levels = self._embed_times(beside_sink, F.pad(voice.pooled, (0, 0, 0, 1)))  # the sink has no voice
+        embedded, level = self._embed_times(beside_sink, F.pad(voice.pooled, (0, 0, 0, 1)))  # the sink has no voice
+        # A lone sink has as many tokens as a noisy frame and is one frame more: one segment, no joining in every block.
+        as_frame = motion is None
+        segments = [torch.cat([noisy, beside], dim=1)] if as_frame else [noisy, beside]
+        levels = [level] if as_frame else [level[:, :frames], level[:, frames:]]
         for layer, block in enumerate(self.blocks):
-            tokens = block(tokens, levels, text[layer], layer, context)
-            noisy = self._inject_voice(layer, tokens[:, :frames], voice)
-            tokens = torch.cat([noisy, tokens[:, frames:]], dim=1)
-        return self._velocity(self.head(tokens[:, :frames], embedded[:, :frames]), x, times, cond)
+            segments = block(segments, levels, text[layer], layer, context)
+            if self.audio_injector.injects_after(layer):
+                moved, rest = self.audio_injector(layer, segments[0][:, :frames], voice), segments[0][:, frames:]
+                segments[0] = torch.cat([moved, rest], dim=1) if as_frame else moved
+        return self._velocity(self.head(segments[0][:, :frames], embedded[:, :frames]), x, times, cond)
 
-    def prefill(self, sink: Tensor, text: list[KeysValues], context: Context) -> None:
-        """Run the sink picture [B, C, 1, H, W] alone; `context` keeps each layer's keys and values."""
-        tokens = self._tokens(sink, REFERENCE)
+    def prefill(self, sink: Tensor, text: list[KeysValues], context: Context, motion: Tensor | None = None) -> None:
+        """Run the sink [B, C, 1, H, W] and motion latents alone; `context` keeps each layer's keys and values."""
+        segments = [self._conditioning(sink, motion)]
         _, levels = self._embed_times(torch.zeros(sink.shape[0], 1, device=sink.device))
         for layer, block in enumerate(self.blocks):
-            tokens = block(tokens, levels, text[layer], layer, context)
+            segments = block(segments, [levels], text[layer], layer, context)
 
     def step(
         self,
@@ -201,27 +236,46 @@ class S2VTransformer(nn.Module):
         tokens = self._tokens(self._entering(x, times, cond), NOISY, cond)
         embedded, levels = self._embed_times(times, voice.pooled)
         for layer, block in enumerate(self.blocks):
-            tokens = self._inject_voice(layer, block(tokens, levels, text[layer], layer, context), voice)
+            (tokens,) = block([tokens], [levels], text[layer], layer, context)
+            tokens = self.audio_injector(layer, tokens, voice)
         return self._velocity(self.head(tokens, embedded), x, times, cond)
 
     # --- parts --------------------------------------------------------------------------------------------------
 
     def _tokens(self, latents: Tensor, kind: int, cond: Tensor | None = None) -> Tensor:
         """[B, C, F, H, W] -> [B, F, L, D]."""
-        embedded = self.patch_embedding(latents)
+        dtype = self.patch_embedding.weight.dtype
+        embedded = self.patch_embedding(latents.to(dtype))
         if cond is not None:
-            embedded = embedded + self.cond_encoder(cond)
-        return compute_dtype(embedded.flatten(3).permute(0, 2, 3, 1) + self.trainable_cond_mask.weight[kind])
+            embedded = embedded + self.cond_encoder(cond.to(dtype))
+        tokens = embedded.flatten(3).permute(0, 2, 3, 1) + self.trainable_cond_mask.weight[kind]
+        if kind == NOISY and cond is None and self.config.cond_dim:
+            tokens = tokens + self.cond_encoder.bias  # no pose is a pose of zeros
+        return compute_dtype(tokens)
+
+    def _conditioning(self, sink: Tensor, motion: Tensor | None) -> Tensor:
+        """Sink and motion tokens in one run [B, 1, c, D]."""
+        reference = self._tokens(sink, REFERENCE)
+        if motion is None:
+            return reference
+        if self.config.motion == "none":
+            raise ValueError("this model has motion='none'; give no motion latents")
+        recent = last_motion_latents(motion, self.config.motion_latents)
+        if self.config.motion == "plain":
+            tokens = self._tokens(recent, MOTION).flatten(1, 2)
+        else:
+            packed = self.frame_packer(recent.to(self.patch_embedding.weight.dtype))
+            tokens = compute_dtype(packed + self.trainable_cond_mask.weight[MOTION])
+        return torch.cat([reference, tokens.unsqueeze(1)], dim=2)
 
     def _embed_times(self, times: Tensor, pooled: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """[B, F] and the pooled voice -> embedded [B, F, D] for the head and [B, F, 6, D] for the blocks."""
         embedded = self.time_embedding(timestep_features(times, self.config.freq_dim))
         if self.config.voice_in_time and pooled is not None:
+            if pooled.shape[0] != times.shape[0]:
+                raise ValueError(f"voice_in_time hears one voice per sample, not {pooled.shape[0]} for {times.shape[0]}")
             embedded = embedded + self.voice_embedding(pooled)
         return embedded, self.time_projection(embedded).unflatten(-1, (6, -1))
-
-    def _inject_voice(self, layer: int, x: Tensor, voice: Voice) -> Tensor:
-        return self.audio_injector(layer, x.flatten(1, 2), voice.local, voice.pooled).view_as(x)
 
     def _entering(self, x: Tensor, times: Tensor, cond: Tensor | None) -> Tensor:
         """What the patch embedding sees of noisy x."""

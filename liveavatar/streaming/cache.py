@@ -1,7 +1,7 @@
-"""Rolling key/value caches: a ring of the last blocks per layer, keys stored before rotation.
+"""Rolling key/value caches: conditioning tokens, then a ring of the last blocks, per layer; read without copying.
 
-Un-rotated keys let positions stay bounded: they are rotated at use, relative to the oldest block of the window, so a
-stream of any length sees the same angles. State never grows: every slot is allocated once.
+Keys are stored as attention needs them, rotated once at their position on the cache's own time line. That line starts
+anew from time to time (`rebase`), so positions stay bounded. State never grows: every slot is allocated once.
 """
 
 from __future__ import annotations
@@ -10,31 +10,56 @@ import torch
 from torch import Tensor
 
 from liveavatar.config import TransformerConfig
+from liveavatar.model.rope import rotate, time_shift
 
 
 class RollingCache:
-    """Keys and values of the last `slots` blocks, the current one included, for all layers."""
+    """Keys and values of `beside` conditioning tokens and the last `slots` blocks, the current one included.
 
-    def __init__(self, config: TransformerConfig, slots: int, block_tokens: int, batch: int = 1) -> None:
-        shape = (config.num_layers, batch, config.num_heads, slots * block_tokens, config.head_dim)
-        self.keys, self.values = torch.zeros(shape), torch.zeros(shape)
-        self.slots, self.block_tokens = slots, block_tokens
+    origin: latent frames between the stream's start and time 0 of this cache's line.
+    placed: what the conditioning tokens hold now; whoever writes them sets it.
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        slots: int,
+        block_tokens: int,
+        batch: int = 1,
+        beside: int = 0,
+        like: Tensor | None = None,
+    ) -> None:
+        """like: a tensor of the device and dtype to allocate in; None: float32 on the CPU."""
+        self.slots, self.block_tokens, self.beside, self.origin = slots, block_tokens, beside, 0
+        self.head_dim = config.head_dim
+        tokens = beside + slots * block_tokens
+        shape = (config.num_layers, batch, config.num_heads, tokens, config.head_dim)
+        like = torch.zeros(()) if like is None else like
+        self.keys, self.values = like.new_zeros(shape), like.new_zeros(shape)
+        self.placed: tuple[float, ...] | None = None
 
     def write(self, layer: int, block: int, keys: Tensor, values: Tensor) -> None:
-        """Overwrite the oldest slot with block number `block`'s keys and values [B, heads, tokens, d]."""
-        start = block % self.slots * self.block_tokens
+        """Overwrite the oldest slot with block number `block`'s rotated keys and values [B, heads, tokens, d]."""
+        start = self.beside + block % self.slots * self.block_tokens
         self.keys[layer, :, :, start : start + self.block_tokens] = keys
         self.values[layer, :, :, start : start + self.block_tokens] = values
 
     def read(self, layer: int, block: int) -> tuple[Tensor, Tensor]:
-        """Keys and values of all filled slots, in slot order, once block `block` is written."""
-        filled = min(block + 1, self.slots) * self.block_tokens
+        """Views of the conditioning and all filled slots, in slot order, once block `block` is written."""
+        filled = self.beside + min(block + 1, self.slots) * self.block_tokens
         return self.keys[layer, :, :, :filled], self.values[layer, :, :, :filled]
 
     def blocks_in_slot_order(self, block: int) -> list[int]:
         """Which block each filled slot holds, once block `block` is written."""
         first = max(0, block - self.slots + 1)
         return sorted(range(first, block + 1), key=lambda held: held % self.slots)
+
+    def rebase(self, origin: int) -> None:
+        """Let time 0 be latent frame `origin` of the stream: turn the ring's keys by the difference."""
+        if origin != self.origin:
+            ring = self.keys[..., self.beside :, :]
+            ring.copy_(rotate(ring, time_shift(self.origin - origin, self.head_dim).to(ring.device)))
+            self.origin = origin
 
     @property
     def nbytes(self) -> int:

@@ -17,3 +17,19 @@ def keyed_generator(*key: object) -> torch.Generator:
 def block_noise(seed: int, sample_id: str, block: int, shape: tuple[int, ...]) -> Tensor:
     """Standard normal noise of one block, drawn on the CPU in float32."""
     return torch.randn(shape, generator=keyed_generator(seed, sample_id, block))
+
+
+def clip_noise(seed: int, block: int, clip_blocks: int, shape: tuple[int, ...]) -> Tensor:
+    """A block's part of the noise that the release draws for whole clips of `clip_blocks` blocks, from seed + clip.
+
+    shape: [B, C, F, H, W] of one block. The release draws on its GPU in bfloat16; the values are not those.
+    """
+    clip, part = divmod(block, clip_blocks)
+    whole = (*shape[:2], clip_blocks * shape[2], *shape[3:])
+    drawn = torch.randn(whole, generator=torch.Generator().manual_seed(seed + clip))
+    return drawn[:, :, part * shape[2] : (part + 1) * shape[2]]
+
+
+def keyed_integer(low: int, high: int, *key: object) -> int:
+    """An integer drawn evenly from low..high, both included, that depends on the key alone."""
+    return int(torch.randint(low, high + 1, (1,), generator=keyed_generator(*key)))

@@ -8,19 +8,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from liveavatar.config import RolloutOptions
-from liveavatar.model.rope import rope_table, rotate
+from liveavatar.model.positions import TokenGrid
+from liveavatar.model.rope import half_precision, rotate
 from liveavatar.model.transformer import KeysValues, S2VTransformer, Voice
 from liveavatar.streaming.cache import RollingCache
-from liveavatar.streaming.flow import euler_step, level_grid
-from liveavatar.streaming.sink import RollingSink
+from liveavatar.streaming.flow import euler_step, level_grid, model_time
+from liveavatar.streaming.noise import keyed_integer
+from liveavatar.streaming.sink import Offset, RollingSink
 
 Noise = Callable[[int], Tensor]
+REBASE_BLOCKS = 4096  # with bounded positions, time starts anew after so many blocks (half an hour at 25 fps)
 
 
 @dataclass(frozen=True)
@@ -34,21 +38,14 @@ class LatentBlock:
 
 
 class _StreamContext:
-    """Attention of one block to itself, its past at one level, and the sink."""
+    """Attention of one block to itself, its past at one level, and the sink: all of it lies rotated in the cache."""
 
-    def __init__(self, cache: RollingCache, block: int, sink: RollingSink, table: Tensor, sink_table: Tensor) -> None:
-        self.cache, self.block, self.sink, self.sink_table = cache, block, sink, sink_table
-        self.table = table
-        own = cache.blocks_in_slot_order(block).index(block) * cache.block_tokens
-        self.own_table = table[own : own + cache.block_tokens]
+    def __init__(self, cache: RollingCache, block: int, table: Tensor) -> None:
+        self.cache, self.block, self.table = cache, block, table
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        self.cache.write(layer, self.block, k, v)
-        keys, values = self.cache.read(layer, self.block)
-        sink_keys, sink_values = self.sink.layers[layer]
-        keys = torch.cat([rotate(keys, self.table), rotate(sink_keys, self.sink_table)], dim=2)
-        values = torch.cat([values, sink_values], dim=2)
-        return F.scaled_dot_product_attention(rotate(q, self.own_table), keys, values)
+        self.cache.write(layer, self.block, rotate(k, self.table), v)
+        return F.scaled_dot_product_attention(rotate(q, self.table), *self.cache.read(layer, self.block))
 
 
 class Rollout:
@@ -61,50 +58,78 @@ class Rollout:
         text: list[KeysValues],
         sink_latent: Tensor,
         block_latents: int,
+        motion: Tensor | None = None,
+        sink_offset: Offset | None = None,
+        key: tuple[int, str] = (0, ""),
     ) -> None:
-        """sink_latent: [1, C, 1, H, W], the reference picture's latent."""
-        self.model, self.options, self.text = model, options, text
-        self.levels = level_grid(options.steps, options.shift)
-        _, ph, pw = model.config.patch_size
-        self.grid = sink_latent.shape[3] // ph, sink_latent.shape[4] // pw
-        self.block_latents = block_latents
-        self.block_tokens = block_latents * self.grid[0] * self.grid[1]
-        caches = options.steps if options.cache == "timestep" else 1
-        slots = options.window_past + 1
-        self.caches = [RollingCache(model.config, slots, self.block_tokens) for _ in range(caches)]
-        self.sink = RollingSink(block_latents, options.sink_distance, options.rolling_rope)
-        self.sink.set(model, sink_latent, text)
-        self.next_block = 0
+        """sink_latent: [1, C, 1, H, W], the reference picture's latent; motion: latents before the stream [1, C, T, H, W].
 
-    def denoise(self, noise: Tensor, voice: Voice) -> Tensor:
-        """The next block's clean latents from its noise [1, C, F, H, W] and its voice; moves the stream on."""
-        block, x = self.next_block, noise
-        for step, (level, next_level) in enumerate(zip(self.levels, self.levels[1:], strict=False)):
-            cache = self.caches[step % len(self.caches)]
-            velocity = self._evaluate(x, level, voice, cache)
-            x = euler_step(x, velocity, level, next_level)
+        sink_offset: the release's random sink distance of (block, step); None: drawn from `key` = (seed, sample id).
+        """
+        self.model, self.options, self.text = model, options, text
+        self.levels = level_grid(options.steps, options.shift, options.grid)
+        self.grid = TokenGrid(model.config, *sink_latent.shape[-2:])
+        self.block_latents = block_latents
+        low, high = options.sink_random
+        drawn = sink_offset or (lambda block, step: keyed_integer(low, high, *key, "sink", block, step))
+        self.sink = RollingSink(options, self.grid, block_latents, drawn)
+        self.sink.set(model, sink_latent, text, motion)
+        self.caches = [self._new_cache() for _ in range(options.steps if options.cache == "timestep" else 1)]
+        self.next_block = 0
+        self._first_latent: Tensor | None = None  # of block 0, until it becomes the sink
+
+    def denoise(
+        self, noise: Tensor, voice: Voice, pose: Tensor | None = None, text: list[KeysValues] | None = None
+    ) -> Tensor:
+        """The next block's clean latents from its noise [1, C, F, H, W] and its voice; moves the stream on.
+
+        pose: pose latents of this block; text: another prompt from this block on (the sink keeps what it was set with).
+        """
+        self.text = text or self.text
+        x, voice = noise, self.model.audio_injector.prepare(voice)
+        for step, (level, next_level) in enumerate(pairwise(self.levels)):
+            x = euler_step(x, self.velocity(x, step, voice, pose), level, next_level)
         if self.options.cache == "clean":
             # The extra evaluation of clean-KV caching: what later blocks see is this block without noise.
-            self._evaluate(x, 0.0, voice, self.caches[0])
-        if self.options.aas and block == 0:
-            self.sink.set(self.model, x[:, :, :1], self.text)
-        self.next_block += 1
+            self.velocity(x, len(self.levels) - 1, voice, pose)
+        self._finish(x)
         return x
 
-    def _evaluate(self, x: Tensor, level: float, voice: Voice, cache: RollingCache) -> Tensor:
-        """One model call on the block in hand."""
-        cond = self.sink.latent if self.model.config.cond_dim else None
-        return self.model.step(x, 1000 * level, voice, self.text, self._context(cache, self.next_block), cond)
+    def velocity(self, x: Tensor, step: int, voice: Voice, pose: Tensor | None = None) -> Tensor:
+        """One evaluation of the block in hand, x [1, C, F, H, W] at the level of step `step`; its keys enter the cache."""
+        block, cache = self.next_block, self.caches[step % len(self.caches)]
+        cache.rebase(self._origin(block))
+        self.sink.place(cache, block, step)
+        context = _StreamContext(cache, block, self._table(block).to(x.device))
+        cond = self.sink.latent if self.model.config.cond_source == "sink" else pose
+        return self.model.step(x, model_time(self.levels[step]), voice, self.text, context, cond)
 
-    def _context(self, cache: RollingCache, block: int) -> _StreamContext:
-        # Only differences of positions matter, so time starts anew at the window's oldest block: angles stay bounded.
-        held = cache.blocks_in_slot_order(block)
-        origin = min(held) * self.block_latents
-        times = torch.tensor([b * self.block_latents - origin + f for b in held for f in range(self.block_latents)])
-        sink_time = torch.tensor([self.sink.position(block) - origin])
-        head_dim = self.model.config.head_dim
-        return _StreamContext(
-            cache, block, self.sink, rope_table(times, *self.grid, head_dim), rope_table(sink_time, *self.grid, head_dim)
+    def set_sink(self, latent: Tensor, motion: Tensor | None = None) -> None:
+        """Let later blocks attend to another picture [1, C, 1, H, W]; motion None: the motion latents stay."""
+        self.sink.set(self.model, latent, self.text, self.sink.motion if motion is None else motion)
+
+    def _finish(self, x: Tensor) -> None:
+        """Block done: switch the sink when its moment has come."""
+        if self.options.aas and self.next_block == 0:
+            self._first_latent = x[:, :, :1].clone()
+        self.next_block += 1
+        if self._first_latent is not None and self.next_block == self.options.aas_after_blocks:
+            self.set_sink(self._first_latent)
+            self._first_latent = None
+
+    def _origin(self, block: int) -> int:
+        """The latent frame that is time 0 for block `block`. Only differences of positions matter."""
+        return block // REBASE_BLOCKS * REBASE_BLOCKS * self.block_latents if self.options.positions == "bounded" else 0
+
+    def _table(self, block: int) -> Tensor:
+        start = block * self.block_latents - self._origin(block)
+        table = self.grid.frames(torch.arange(start, start + self.block_latents))
+        return half_precision(table) if self.options.rope_factors == "half" else table
+
+    def _new_cache(self) -> RollingCache:
+        tokens = self.block_latents * self.grid.frame_tokens
+        return RollingCache(
+            self.model.config, self.options.window_past + 1, tokens, beside=self.sink.tokens, like=self.sink.keys
         )
 
 

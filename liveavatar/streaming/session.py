@@ -13,9 +13,10 @@ from torch import Tensor
 from liveavatar.config import ProfileConfig, RolloutOptions
 from liveavatar.model.transformer import S2VTransformer
 from liveavatar.streaming.conditions import VoiceConditions
-from liveavatar.streaming.noise import block_noise
+from liveavatar.streaming.noise import block_noise, clip_noise
 from liveavatar.streaming.rollout import LatentBlock, Rollout, stream_blocks
 
+RELEASE_DROPS = 3  # frames at the start of a stream that the release does not show
 Span = tuple[str, float, float]  # stage, begin and end in seconds of time.perf_counter
 
 
@@ -45,9 +46,10 @@ class Session:
         begin = time.perf_counter()
         self.profile, self.decoder, self.noise_key = profile, decoder, noise_key
         with torch.inference_mode():
-            self.rollout = Rollout(model, options, model.encode_text(text_rows), reference, profile.block_latents)
-        self.conditions = VoiceConditions(model, profile)
-        self.samples_in = self.frames_out = 0
+            text = model.encode_text(text_rows)
+            self.rollout = Rollout(model, options, text, reference, profile.block_latents, key=noise_key)
+        self.options, self.conditions = options, VoiceConditions(model, profile)
+        self.samples_in = self.frames_out = self._frames_made = 0
         self.latent_shape = (1, model.config.in_dim, profile.block_latents, *profile.latent_size)
         self.prefill_span: Span = ("prefill", begin, time.perf_counter())
 
@@ -62,21 +64,25 @@ class Session:
         """Pad the rest with silence and yield it, cut to the voice's own length in whole frames."""
         per_frame = self.profile.samples_per_frame
         wanted = -(-self.samples_in // per_frame)
-        while self.frames_out < wanted:
+        while self._frames_made < wanted:
             silence = np.zeros(self.conditions.block_samples, dtype=np.float32)
             for latent in stream_blocks(self.rollout, self.conditions.push(silence), self._noise):
-                frames = min(self.profile.block_frames, wanted - self.frames_out)
+                frames = min(self.profile.block_frames, wanted - self._frames_made)
                 if frames > 0:
                     yield self._decode(latent, frames)
 
     def _noise(self, block: int) -> Tensor:
+        if self.options.noise == "clip":
+            return clip_noise(self.noise_key[0], block, self.options.clip_blocks, self.latent_shape)
         return block_noise(*self.noise_key, block, self.latent_shape)
 
     @torch.inference_mode()
     def _decode(self, latent: LatentBlock, frames: int) -> VideoChunk:
         begin = time.perf_counter()
-        pixels = self.decoder.decode(latent.latents)[0, :, :frames]  # type: ignore[attr-defined]
+        dropped = RELEASE_DROPS if self.options.first_block == "release" and latent.block == 0 else 0
+        pixels = self.decoder.decode(latent.latents)[0, :, dropped:frames]  # type: ignore[attr-defined]
         picture = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0).contiguous().numpy()
-        self.frames_out += frames
+        self._frames_made += frames
+        self.frames_out += len(picture)
         spans = [("denoise", latent.begin_s, latent.end_s), ("decode", begin, time.perf_counter())]
         return VideoChunk(picture, latent.block, spans)

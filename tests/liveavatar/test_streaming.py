@@ -16,7 +16,7 @@ from liveavatar.streaming.cache import RollingCache
 from liveavatar.streaming.conditions import VoiceConditions
 from liveavatar.streaming.flow import add_noise, clean_estimate, euler_step, level_grid
 from liveavatar.streaming.noise import block_noise
-from liveavatar.streaming.rollout import Rollout, stream_blocks
+from liveavatar.streaming.rollout import REBASE_BLOCKS, Rollout, stream_blocks
 from tests.liveavatar.tiny import tiny_model, tiny_profile
 
 PROFILE = tiny_profile()
@@ -77,15 +77,35 @@ def test_streamed_evaluation_equals_the_parallel_block_causal_call() -> None:
     streamed = []
     for block, voice in enumerate(voices(blocks)):
         stream.next_block = block
-        streamed.append(stream._evaluate(x[:, :, 3 * block : 3 * block + 3], level / 1000, voice, stream.caches[0]))
+        stream.levels = (level / 1000, 0.0)
+        streamed.append(stream.velocity(x[:, :, 3 * block : 3 * block + 3], 0, voice))
     torch.testing.assert_close(torch.cat(streamed, dim=2), parallel, atol=2e-5, rtol=0)
 
 
-def test_rolling_sink_makes_every_steady_block_see_the_same_positions() -> None:
-    stream = rollout()
-    tables = [stream._context(stream.caches[0], block) for block in (400, 40_000)]  # the same slot order
-    torch.testing.assert_close(tables[0].table, tables[1].table, atol=0, rtol=0)
-    torch.testing.assert_close(tables[0].sink_table, tables[1].sink_table, atol=0, rtol=0)
+def test_every_steady_block_computes_the_same_however_long_the_stream() -> None:
+    """Same keys, noise and voice at block 400 and far beyond the point where time starts anew: same result."""
+    results = []
+    for start in (400, 400 + 10 * REBASE_BLOCKS):
+        stream = rollout(aas=False)
+        for block, voice in enumerate(voices(5)):
+            stream.next_block = start + block
+            latents = stream.denoise(random(*BLOCK, seed=block), voice)
+        results.append(latents)
+    torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("change", [{}, {"rolling_rope": False}, {"sink_position": "release"}])
+def test_bounded_positions_compute_what_absolute_ones_do(change: dict[str, object]) -> None:
+    """Across the block where time starts anew, which turns the cached keys."""
+    results = []
+    for positions in ("bounded", "absolute"):
+        stream, made = rollout(positions=positions, aas=False, **change), []
+        for block, voice in enumerate(voices(7)):
+            stream.next_block = REBASE_BLOCKS - 4 + block
+            made.append(stream.denoise(random(*BLOCK, seed=block), voice))
+        results.append(torch.cat(made, dim=2))
+        assert (stream.caches[0].origin > 0) == (positions == "bounded")
+    torch.testing.assert_close(results[0], results[1], atol=2e-5, rtol=0)
 
 
 def test_without_rolling_rope_the_sink_falls_behind() -> None:
@@ -104,12 +124,12 @@ def test_each_switch_changes_later_blocks_and_not_the_first(change: dict[str, ob
 
 def test_aas_makes_the_first_latent_frame_the_sink() -> None:
     stream = rollout()
-    before = stream.sink.layers[0][0].clone()
+    before = stream.sink.keys.clone()
     first = stream.denoise(random(*BLOCK, seed=100), voices(1)[0])
     expected = rollout(aas=False).sink
     expected.set(MODEL, first[:, :, :1], text())
-    torch.testing.assert_close(stream.sink.layers[1][1], expected.layers[1][1], atol=1e-6, rtol=0)
-    assert not torch.allclose(stream.sink.layers[0][0], before)
+    torch.testing.assert_close(stream.sink.values[1], expected.values[1], atol=1e-6, rtol=0)
+    assert not torch.allclose(stream.sink.keys, before)
 
 
 def test_clean_cache_costs_one_more_evaluation_per_block(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +149,7 @@ def test_state_has_one_size_for_ever() -> None:
     sizes = set()
     for block, voice in enumerate(voices(12)):
         stream.denoise(random(*BLOCK, seed=block), voice)
-        sizes.add((sum(cache.nbytes for cache in stream.caches), sum(k.nbytes + v.nbytes for k, v in stream.sink.layers)))
+        sizes.add((sum(cache.nbytes for cache in stream.caches), stream.sink.keys.nbytes + stream.sink.values.nbytes))
     assert len(sizes) == 1
 
 
