@@ -164,7 +164,7 @@ def open_files(path: Path) -> TensorSource:
     if path.is_dir():
         return _open_folder(path)
     if path.suffix in (".pth", ".pt", ".bin"):
-        return PickledFile(path)
+        return PickledFile(path)  # type: ignore[return-value]
     return SafetensorsFiles((path,), [read_header(path)])
 
 
