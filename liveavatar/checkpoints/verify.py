@@ -131,7 +131,8 @@ def _lora(folder: OfficialFolder) -> TensorSource:
     layout = s2v_layout(folder.config())
     source = open_files(folder.lora)
     targets = lora_targets(layout)
-    plan = plan_lora(layout, targets, source)
+    layers = {name.removesuffix(".weight") for name, shape in layout.items() if len(shape) == 2}
+    plan = plan_lora(layout, layers, source)
     absent = sorted(targets.keys() - plan.pairs.keys())
     if absent:
         raise WeightsError(f"{folder.lora} adapts {len(plan.pairs)} of {len(targets)} layers; without: {listed(absent)}")
