@@ -156,7 +156,7 @@ def _dtype_name(dtype: torch.dtype) -> str:
 
 
 def open_files(path: Path) -> TensorSource:
-    """The tensors of a .safetensors or .pth file, or of a folder with one index file or one .safetensors file.
+    """The tensors of a .safetensors or .pth file, of an index file's shards, or of a folder with either one.
 
     Raises WeightsError naming a missing shard, a file that is cut short, a tensor that the index promises and no shard
     holds, or one that a shard holds and the index does not know.
@@ -165,6 +165,8 @@ def open_files(path: Path) -> TensorSource:
         return _open_folder(path)
     if path.suffix in (".pth", ".pt", ".bin"):
         return PickledFile(path)  # type: ignore[return-value]
+    if path.name.endswith(INDEX_SUFFIX):
+        return _open_index(path)
     return SafetensorsFiles((path,), [read_header(path)])
 
 

@@ -8,7 +8,7 @@ silently not applied leaves the base model running unnoticed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +36,7 @@ class LoraReport:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class LoraPlan:
     """Published names by what they are for."""
 
     pairs: dict[str, tuple[str, str]]  # module -> names of A and B
@@ -74,8 +74,11 @@ def attach_lora(model: nn.Module, source: TensorSource, alpha: float = ALPHA) ->
     return _report(source, plan, scale)
 
 
-def _plan(model: nn.Module, source: TensorSource) -> _Plan:
-    """Sort the file's names and check them and their shapes against the model, before a tensor is read."""
+def plan_lora(shapes: Mapping[str, tuple[int, ...]], layers: Collection[str], source: TensorSource) -> LoraPlan:
+    """Sort the file's names and check them and their shapes, before a tensor is read.
+
+    shapes: of the model's tensors; layers: names of its linear layers. Raises as `merge_lora` does.
+    """
     sides: dict[str, dict[str, str]] = {}
     full: dict[str, str] = {}
     for published in source.tensors:
@@ -87,50 +90,52 @@ def _plan(model: nn.Module, source: TensorSource) -> _Plan:
     if not sides:
         raise WeightsError(f"{source.files[0]} holds no lora_A / lora_B pair; it is not a LoRA file")
     halves = sorted(name for pair in sides.values() if len(pair) == 1 for name in pair.values())
-    modules = dict(model.named_modules())
-    state = model.state_dict(keep_vars=True)
-    foreign = sorted(module for module in sides if not isinstance(modules.get(module), nn.Linear))
-    foreign += sorted(published for name, published in full.items() if name not in state)
+    foreign = sorted(module for module in sides if module not in layers)
+    foreign += sorted(published for name, published in full.items() if name not in shapes)
     problems = []
     if halves:
         problems.append(f"{len(halves)} without the other half of their pair: {listed(halves)}")
     if foreign:
-        problems.append(f"{len(foreign)} that {type(model).__name__} does not have: {listed(foreign)}")
+        problems.append(f"{len(foreign)} that the model does not have: {listed(foreign)}")
     if not problems:
-        problems = _wrong_shapes(modules, state, source, sides, full)
+        problems = _wrong_shapes(shapes, source, sides, full)
     if problems:
         raise WeightsError(f"{source.files[0]} cannot be applied, and nothing was: {'; '.join(problems)}")
     pairs = {module: (pair["A"], pair["B"]) for module, pair in sides.items()}
     first_down, _ = next(iter(pairs.values()))
-    return _Plan(pairs, full, source.tensors[first_down].shape[0])
+    return LoraPlan(pairs, full, source.tensors[first_down].shape[0])
+
+
+def _plan(model: nn.Module, source: TensorSource) -> LoraPlan:
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict(keep_vars=True).items()}
+    layers = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    return plan_lora(shapes, layers, source)
 
 
 def _wrong_shapes(
-    modules: dict[str, nn.Module],
-    state: dict[str, Tensor],
+    shapes: Mapping[str, tuple[int, ...]],
     source: TensorSource,
     sides: dict[str, dict[str, str]],
     full: dict[str, str],
 ) -> list[str]:
     wrong, ranks = [], set()
     for module, pair in sides.items():
-        layer = modules[module]
-        assert isinstance(layer, nn.Linear)
+        out, inner = shapes[f"{module}.weight"]
         down, up = source.tensors[pair["A"]].shape, source.tensors[pair["B"]].shape
         ranks.add(down[0])
-        if down[1:] != (layer.in_features,) or up != (layer.out_features, down[0]):
-            wrong.append(f"{module}: A {list(down)}, B {list(up)} for a layer {layer.in_features} -> {layer.out_features}")
+        if down[1:] != (inner,) or up != (out, down[0]):
+            wrong.append(f"{module}: A {list(down)}, B {list(up)} for a layer {inner} -> {out}")
     for name, published in full.items():
         shape = source.tensors[published].shape
-        if shape != tuple(state[name].shape):
-            wrong.append(f"{published} is {list(shape)}, not {list(state[name].shape)}")
+        if shape != shapes[name]:
+            wrong.append(f"{published} is {list(shape)}, not {list(shapes[name])}")
     problems = [f"{len(wrong)} of a wrong shape: {listed(wrong)}"] if wrong else []
     if len(ranks) > 1 and not wrong:
         problems.append(f"ranks differ ({', '.join(map(str, sorted(ranks)))}), so one scale alpha / rank does not exist")
     return problems
 
 
-def _read_pairs(model: nn.Module, source: TensorSource, plan: _Plan) -> Iterator[tuple[str, Tensor, Tensor]]:
+def _read_pairs(model: nn.Module, source: TensorSource, plan: LoraPlan) -> Iterator[tuple[str, Tensor, Tensor]]:
     """(module, A, B), each pair on its layer's device as soon as its second half was read."""
     place = {name: module for module, pair in plan.pairs.items() for name in pair}
     waiting: dict[str, Tensor] = {}
@@ -146,7 +151,7 @@ def _read_pairs(model: nn.Module, source: TensorSource, plan: _Plan) -> Iterator
         yield module, down.to(device), up.to(device)
 
 
-def _apply_full(model: nn.Module, source: TensorSource, plan: _Plan) -> None:
+def _apply_full(model: nn.Module, source: TensorSource, plan: LoraPlan) -> None:
     """Put the file's full tensors in place of the model's: before the pairs, which may add to them."""
     name_of = {published: name for name, published in plan.full.items()}
     state = model.state_dict(keep_vars=True)
@@ -155,6 +160,6 @@ def _apply_full(model: nn.Module, source: TensorSource, plan: _Plan) -> None:
         replace_tensor(model, name_of[published], value.to(old.device, old.dtype))
 
 
-def _report(source: TensorSource, plan: _Plan, scale: float) -> LoraReport:
+def _report(source: TensorSource, plan: LoraPlan, scale: float) -> LoraReport:
     parameters = sum(info.parameters for info in source.tensors.values())
     return LoraReport(tuple(sorted(plan.pairs)), tuple(sorted(plan.full)), plan.rank, scale, parameters)

@@ -181,6 +181,6 @@ class AudioInjector(nn.Module):
 
     def _spoken(self, slot: int, voice: Voice) -> Spoken:
         norm, attention = self._slots[slot]
-        kind = norm.linear.weight.dtype
+        kind = attention.norm_k.weight.dtype  # linear layers may hold their weights in 8 bits
         keys, values = attention.keys_values(voice.local.to(kind).flatten(0, 1))
         return Spoken(*norm.shift_scale(voice.pooled.to(kind)), keys, values)

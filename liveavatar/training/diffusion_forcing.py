@@ -182,4 +182,4 @@ def mouth_weights(batch: LatentBatch, peak: float) -> Tensor:
     dx = (columns[None, None, None] - ((x0 + x1) / 2)[:, :, None, None]) / spread_x[:, :, None, None]
     near = torch.exp(-0.5 * (dx.square() + dy.square()))
     share = near.mean((2, 3), keepdim=True)
-    return (1 + peak * near * (0.06 / share).clamp(0.7, 3.0)).unsqueeze(1)
+    return (1 + peak * near * (0.06 / share).clamp(0.7, 5.0)).unsqueeze(1)

@@ -105,7 +105,7 @@ def test_full_tensors_are_applied_before_the_pairs(tmp_path: Path, apply, name: 
     ("change", "message"),
     [
         ({"net.q.lora_B.weight": None}, r"without the other half of their pair: net\.q\.lora_A\.weight"),
-        ({"net.v.lora_A.weight": DOWN, "net.v.lora_B.weight": UP}, r"that Module does not have: net\.v"),
+        ({"net.v.lora_A.weight": DOWN, "net.v.lora_B.weight": UP}, r"that the model does not have: net\.v"),
         ({"net.q.lora_magnitude": torch.zeros(6)}, r"does not have: net\.q\.lora_magnitude"),
         ({"net.q.alpha": torch.zeros(1)}, r"does not have: net\.q\.alpha"),
         ({"net.q.lora_A.weight": DOWN.T}, r"of a wrong shape: net\.q: A \[4, 2\]"),
