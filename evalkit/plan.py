@@ -40,8 +40,11 @@ class Item:
 
     def is_due(self, retry_failed: bool = False) -> bool:
         """Whether a run makes this record now. Failures are tried again if their cause may pass, or on request."""
-        if not self.is_ready or self.state in (DONE, INVALID):
+        if not self.is_ready or self.state == DONE:
             return False
+        if self.state == INVALID:
+            # The same clip would come out again, but the machine may be quieter now.
+            return retry_failed and self.key.kind == SPEED
         if self.state == FAILED:
             return retry_failed or (self.is_transient and self.attempts < MAX_ATTEMPTS)
         return True

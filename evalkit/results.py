@@ -63,7 +63,9 @@ def collect(store: Store, definition: Definition, plan: Plan) -> Results:
             continue
         group.reasons[key.sample, key.seed] = _reason(item, record)
         group.failed += item.state == FAILED
-    speeds = {item.key.method: (item, store.read(item.key) if item.state == DONE else None) for item in plan.of(SPEED)}
+    speeds = {
+        item.key.method: (item, store.read(item.key) if item.state in (DONE, INVALID) else None) for item in plan.of(SPEED)
+    }
     return Results(definition, groups, speeds, scores)
 
 

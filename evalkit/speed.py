@@ -49,7 +49,11 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Speed:
-    """The numbers of one clip. `wait` is half a frame interval: the mean wait of a random arrival."""
+    """The numbers of one clip.
+
+    wait: half a frame interval, the mean wait of a random arrival.
+    others_share: how much of the processors other processes took meanwhile (`evalkit.busy`); None: not known.
+    """
 
     frames: int
     blocks: int
@@ -59,6 +63,7 @@ class Speed:
     wait: float
     ttff: float
     ttff_block: float
+    others_share: float | None = None
 
 
 def read_timeline(path: Path) -> Timeline:
@@ -148,6 +153,7 @@ def summarise(repeats: Sequence[Speed], protocol: SpeedProtocol, playback_fps: f
             "clip_s": protocol.clip_s,
             "min_blocks": protocol.min_blocks,
             "warmup_blocks": protocol.warmup_blocks,
+            "others_share": protocol.others_share,
             "scope": "end to end: audio, denoising, decoding, encoding and writing the file",
         },
         "repeats": [asdict(one) for one in repeats],
@@ -161,4 +167,10 @@ def invalid_reason(repeats: Sequence[Speed], protocol: SpeedProtocol) -> str:
     blocks = sum(one.blocks for one in repeats)
     if blocks < protocol.min_blocks:
         return f"{blocks} blocks in all instead of at least {protocol.min_blocks}"
+    shares = [one.others_share for one in repeats if one.others_share is not None]
+    if shares and statistics.median(shares) > protocol.others_share:
+        return (
+            f"other processes held {statistics.median(shares):.0%} of the processors (at most {protocol.others_share:.0%}); "
+            "measure again on a quiet machine: the same command with --retry-failed"
+        )
     return ""

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 from evalkit import speed
+from evalkit.busy import OtherWork
 from evalkit.datasets import LoadedSet
 from evalkit.experiments import SpeedProtocol
 from evalkit.jobs import WorkItem
 from evalkit.makers.base import Maker, new_record, plain_inputs
 from evalkit.methods.base import TIMELINE, Generation, Inputs
 from evalkit.names import slug
-from evalkit.records import DONE, Record
+from evalkit.records import DONE, INVALID, Record
 
 
 class SpeedMaker(Maker):
@@ -28,22 +30,24 @@ class SpeedMaker(Maker):
         made = self.store.temporary(part.key.artefact_dir)
         load_before = load_average()
         try:
-            generations = self._clips(part.key.method, protocol, made)
+            generations, shares = self._clips(part.key.method, protocol, made)
             repeats = [
-                _measure(made / f"repeat{number}" / TIMELINE, one, protocol) for number, one in enumerate(generations, 1)
+                replace(_measure(made / f"repeat{number}" / TIMELINE, one, protocol), others_share=share)
+                for number, (one, share) in enumerate(zip(generations, shares, strict=True), 1)
             ]
             artefacts = self.store.publish(made, part.key.artefact_dir)
         finally:
             shutil.rmtree(made, ignore_errors=True)
         playback_fps = generations[0].fps if generations else 0.0
-        record = new_record(part, DONE)
-        record.artefacts = artefacts
-        record.outputs = speed.summarise(repeats, protocol, playback_fps)
+        outputs = speed.summarise(repeats, protocol, playback_fps)
+        record = new_record(part, DONE if outputs["verdict"] == speed.VALID else INVALID)
+        record.artefacts, record.outputs = artefacts, outputs
         record.outputs["machine"] = {"cpus": os.cpu_count(), "load_average_before": load_before}
         record.cost = {"load_s": self.load_s.get(part.key.method)}
         return [record]
 
-    def _clips(self, method: str, protocol: SpeedProtocol, made: Path) -> list[Generation]:
+    def _clips(self, method: str, protocol: SpeedProtocol, made: Path) -> tuple[list[Generation], list[float | None]]:
+        """The repeats, and what share of the processors others took during each."""
         session = self.session(method)
         whole = self.loaded_set(protocol.dataset)
         for number in range(protocol.discarded_clips):
@@ -51,15 +55,18 @@ class SpeedMaker(Maker):
             folder.mkdir()
             session.generate(self._cut_inputs(whole, number, protocol.discarded_s), 0, folder)
             shutil.rmtree(folder)
-        generations = []
+        generations, shares = [], []
         for number in range(protocol.repeats):
             folder = made / f"repeat{number + 1}"
             folder.mkdir()
-            generations.append(session.generate(self._cut_inputs(whole, number, protocol.clip_s), 0, folder))
+            inputs = self._cut_inputs(whole, number, protocol.clip_s)
+            with OtherWork() as others:
+                generations.append(session.generate(inputs, 0, folder))
+            shares.append(others.share)
             for path in folder.iterdir():
                 if path.name != TIMELINE:
                     path.unlink()
-        return generations
+        return generations, shares
 
     def _cut_inputs(self, whole: LoadedSet, number: int, length_s: float) -> Inputs:
         """The first `length_s` of one of the set's samples, taken in turn."""

@@ -83,7 +83,7 @@ def test_three_failures_in_a_row_stop_the_method(bench: Bench) -> None:
 
 
 def test_a_hang_is_killed_and_the_next_record_made(bench: Bench) -> None:
-    _, plan = bench.drive(limit_s=2.0, hang=["fake/s1"])
+    _, plan = bench.drive(limit_s=6.0, hang=["fake/s1"])
     assert record_of(bench, "s1").error.kind == "TimeLimit"
     assert plan.counts(GENERATE)["done"] == 5
 

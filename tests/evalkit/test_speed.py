@@ -88,6 +88,18 @@ def test_a_short_measurement_is_invalid_with_its_reason(repeats: int, blocks: in
     assert why in record["reason"]
 
 
+def test_numbers_of_a_busy_machine_are_invalid_and_say_what_to_do() -> None:
+    quiet = measure(pipelined(1, 0.1, blocks=40), 25)
+    shares = (0.05, 0.9, 0.4)
+    record = summarise([replace(quiet, others_share=share) for share in shares], SpeedProtocol(), 25)
+    assert record["verdict"] == INVALID
+    assert "held 40%" in record["reason"]
+    assert "--retry-failed" in record["reason"]
+    once_busy = summarise([replace(quiet, others_share=share) for share in (0.05, 0.9, 0.1)], SpeedProtocol(), 25)
+    assert once_busy["verdict"] == VALID
+    assert summarise([quiet] * 3, SpeedProtocol(), 25)["verdict"] == VALID  # a system that does not tell
+
+
 def test_timeline_is_read_and_an_unfinished_one_refused(tmp_path: Path) -> None:
     path = tmp_path / "timeline.jsonl"
     span = {"event": "span", "stage": "decode", "block": 0, "begin_s": 0.1, "end_s": 0.2, "frames": 12}
