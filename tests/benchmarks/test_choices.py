@@ -68,13 +68,13 @@ def test_a_steady_block(benchmark: Callable, small: S2VTransformer, change: dict
     with torch.inference_mode():
         for _ in range(4):
             rollout.denoise(noise, voice)
-        benchmark.pedantic(rollout.denoise, (noise, voice), rounds=5)
+        benchmark.pedantic(rollout.denoise, (noise, voice), rounds=30)
 
 
 @pytest.mark.parametrize("prefill", ["shared", "each_step"])
 def test_opening_a_stream(benchmark: Callable, small: S2VTransformer, prefill: str) -> None:
     with torch.inference_mode():
-        benchmark.pedantic(opened, (small, replace(RELEASED, prefill=prefill)), rounds=5)
+        benchmark.pedantic(opened, (small, replace(RELEASED, prefill=prefill)), rounds=15)
 
 
 # --------------------------------------------------------------------------------------------- AAS in a pipeline, ticks
