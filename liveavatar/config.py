@@ -7,7 +7,7 @@ another call of the same classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 FRAMES_PER_LATENT = 4  # the codec's temporal factor: one latent frame codes 4 frames
 
@@ -108,6 +108,28 @@ class AudioConfig:
     look_ahead_frames: int = 2
 
 
+_ROLLOUT_VALUES: dict[str, tuple[str, ...]] = {
+    "grid": ("uniform", "shifted", "release", "release3"),
+    "cache": ("timestep", "clean"),
+    "aas_content": ("latent", "recoded"),
+    "aas_switch": ("block", "in_flight"),
+    "prefill": ("shared", "each_step"),
+    "sink_position": ("distance", "release"),
+    "motion": ("none", "still"),
+    "motion_position": ("fixed", "rolling"),
+    "reference": ("alone", "repeated"),
+    "text_keys": ("cached", "each_call"),
+    "audio_history": ("previous", "repeat"),
+    "positions": ("bounded", "absolute"),
+    "rope_factors": ("exact", "half"),
+    "noise": ("block", "clip"),
+    "first_block": ("whole", "release"),
+    "decoder": ("light", "vae"),
+    "prime": ("reference", "still"),
+    "decode": ("block", "end"),
+}
+
+
 @dataclass(frozen=True)
 class RolloutOptions:
     """Every variant of the one rollout (paper section 4.4, Tables 4 and 6): ablations are values, not copies.
@@ -122,18 +144,36 @@ class RolloutOptions:
     cache: "timestep" = one rolling cache per level, as in timestep-forcing; "clean" = one cache of finished blocks,
         written by an extra evaluation per block (Table 6, cannot be pipelined).
     window_past: past blocks that a block attends to besides itself. The release's ring of 4 counts the current one: 3.
+    history_noise: noise added to keys and values of past blocks, in units of their own size ("History Corrupt" taken
+        literally). 0: none but that of the level at which they were written, as the release does.
     aas: Adaptive Attention Sink: the sink becomes the model's own first latent frame,
     aas_after_blocks: once this many blocks are finished.
+    aas_content: what the new sink is. "latent": the first latent frame as it is (release). "recoded": the first frame,
+        decoded and coded alone (paper, section 4.4).
+    aas_switch: when steps take the new sink. "block": all at the same block. "in_flight": each as soon as a pipeline with
+        one step per device has it, while blocks are on their way; nothing waits (see `streaming.sink.switch_block`).
+    prefill: the sink's own evaluation, "shared" by all steps, or done for "each_step" (release: on every device).
     rolling_rope: the sink moves with the current block; off: it stays at its first position.
     sink_position: where the rolling sink is, in latent frames. "distance": `sink_distance` after the block's newest frame.
         "release": `sink_random` after the block's first frame, drawn anew for every evaluation, but never before 30.
+    motion: latents before the stream, beside the sink. "still": the picture as a still video of `still_frames` frames
+        (release; needs a model with motion tokens). "none": no such tokens (paper).
     motion_position: motion tokens lie just before the stream's start for ever ("fixed", release) or move on with the
         block ("rolling").
+    reference: how the picture becomes the sink. "alone": coded as a first frame. "repeated": five times, of which the
+        second latent counts (the release's scripts for one device and for live sound).
+    text_keys: the prompt's keys and values, "cached" once per prompt, or made anew in "each_call" (release).
+    audio_history: rows before a block's own that its audio encoder sees: the "previous" ones, or the block's first row
+        over and over ("repeat": release, and what its weights were trained with).
     positions: "bounded": time starts anew every few thousand blocks and cached keys are turned with it; "absolute": it
         does not. The same function; bounded angles never lose precision.
     rope_factors: "exact", or "half": cosines and sines rounded to float16, as the release does.
     noise: drawn per "block", or per "clip" of `clip_blocks` blocks from seed + clip (release).
     first_block: "whole" = 12 frames; "release" drops the first 3 of a stream.
+    decoder: the "light" streaming decoder, or the "vae"'s own.
+    prime: what the decoder has seen before the stream: the "reference" latent, or 7 of the "still" picture (release).
+    decode: after every "block", or clip by clip at the "end", each clip behind the coded frames before it (the release on
+        one device; memory grows with the stream).
     """
 
     steps: int = 4
@@ -141,32 +181,36 @@ class RolloutOptions:
     shift: float = 3.0
     cache: str = "timestep"
     window_past: int = 3
+    history_noise: float = 0.0
     aas: bool = True
     aas_after_blocks: int = 1
+    aas_content: str = "latent"
+    aas_switch: str = "block"
+    prefill: str = "shared"
     rolling_rope: bool = True
     sink_position: str = "distance"
     sink_distance: int = 9
     sink_random: tuple[int, int] = (4, 30)
+    motion: str = "none"
+    still_frames: int = 73
     motion_position: str = "fixed"
+    reference: str = "alone"
+    text_keys: str = "cached"
+    audio_history: str = "previous"
     positions: str = "bounded"
     rope_factors: str = "exact"
     noise: str = "block"
     clip_blocks: int = 4
     first_block: str = "whole"
     decoder: str = "light"
+    prime: str = "reference"
+    decode: str = "block"
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps={self.steps}: a block needs at least 1 step")
-        _allowed("grid", self.grid, "uniform", "shifted", "release", "release3")
-        _allowed("cache", self.cache, "timestep", "clean")
-        _allowed("sink_position", self.sink_position, "distance", "release")
-        _allowed("motion_position", self.motion_position, "fixed", "rolling")
-        _allowed("positions", self.positions, "bounded", "absolute")
-        _allowed("rope_factors", self.rope_factors, "exact", "half")
-        _allowed("noise", self.noise, "block", "clip")
-        _allowed("first_block", self.first_block, "whole", "release")
-        _allowed("decoder", self.decoder, "light", "vae")
+        for name, values in _ROLLOUT_VALUES.items():
+            _allowed(name, getattr(self, name), *values)
         if self.window_past < 0:
             raise ValueError(f"window_past={self.window_past}: must be 0 or more")
         if self.grid == "release3" and self.steps != 3:
@@ -178,16 +222,61 @@ class RolloutOptions:
             raise ValueError(f"sink_random={self.sink_random}: give (smallest, largest)")
         if self.rope_factors == "half" and self.positions == "bounded":
             raise ValueError("rope_factors='half' rounds absolute positions; set positions='absolute' with it")
+        if self.history_noise < 0:
+            raise ValueError(f"history_noise={self.history_noise}: must be 0 or more")
+        if self.still_frames < 1 or (self.still_frames - 1) % FRAMES_PER_LATENT:
+            raise ValueError(
+                f"still_frames={self.still_frames}: the codec takes 1 + 4k frames; give 73, as released, or 365"
+            )
+        if self.decode == "end" and self.decoder != "vae":
+            raise ValueError("decode='end' decodes whole clips, which the light decoder does not; set decoder='vae' with it")
+        if self.decode == "end" and self.first_block == "release":
+            raise ValueError("first_block='release' belongs to a stream; with decode='end' set first_block='whole'")
 
 
 def released_rollout() -> RolloutOptions:
-    """What the released inference code does, and so what the official weights are run with."""
-    return RolloutOptions(grid="release", aas_after_blocks=4, sink_position="release", decoder="vae")
+    """What official weights are run with: the released code's function, less what it computes twice.
+
+    Where the release would break a promise of ours (frames that fill whole blocks, noise that depends on the block alone,
+    streams without end) the promise is kept; `released_rollout_exactly` breaks it.
+    """
+    return RolloutOptions(
+        grid="release",
+        aas_after_blocks=4,
+        sink_position="release",
+        motion="still",
+        audio_history="repeat",
+        decoder="vae",
+        prime="still",
+    )
+
+
+def released_rollout_exactly() -> RolloutOptions:
+    """The released pipeline of five devices in every choice that has a name here; for comparison only."""
+    return replace(
+        released_rollout(),
+        prefill="each_step",
+        text_keys="each_call",
+        positions="absolute",
+        rope_factors="half",
+        noise="clip",
+        first_block="release",
+    )
+
+
+def released_single_device() -> RolloutOptions:
+    """The released script for one device: no AAS, the second latent of a repeated picture, decoding after the run."""
+    return replace(
+        released_rollout_exactly(), aas=False, reference="repeated", still_frames=365, first_block="whole", decode="end"
+    )
 
 
 def paper_rollout() -> RolloutOptions:
-    """Algorithm 3 as printed: even time steps, four past blocks, the sink switched after the first block."""
-    return RolloutOptions(grid="uniform", window_past=4)
+    """Algorithm 3 as printed: even time steps, four past blocks, the sink switched after the first block.
+
+    Its content is the first frame, decoded and coded (section 4.4); there are no motion tokens.
+    """
+    return RolloutOptions(grid="uniform", window_past=4, aas_content="recoded", decoder="vae")
 
 
 @dataclass(frozen=True)
@@ -256,11 +345,18 @@ def nano() -> ProfileConfig:
     )
 
 
-def s2v_14b() -> ProfileConfig:
-    """The official sizes, Wan2.2-S2V-14B with Live Avatar's rollout: 16.3 G parameters, 704x384 px, 25 fps.
+S2V_SIZES = {"release": (384, 704), "paper": (400, 720)}  # height, width
+
+
+def s2v_14b(size: str = "release") -> ProfileConfig:
+    """The official sizes, Wan2.2-S2V-14B with Live Avatar's rollout: 16.3 G parameters, 25 fps.
+
+    size: "release", 704x384 px, what the released code makes of a 16:9 picture when asked for 720x400 (`sizes.py` has its
+    rule for any picture); "paper", 720x400 px.
 
     Not in `PROFILES`: its weights are not shipped; they come from a folder that the user downloaded.
     """
+    _allowed("size", size, *S2V_SIZES)
     return ProfileConfig(
         name="s2v-14b",
         transformer=TransformerConfig(dim=5120, ffn_dim=13_824, num_layers=40, num_heads=40, motion="packed"),
@@ -275,8 +371,8 @@ def s2v_14b() -> ProfileConfig:
             pixel_patch=1,
         ),
         rollout=released_rollout(),
-        height=384,
-        width=704,
+        height=S2V_SIZES[size][0],
+        width=S2V_SIZES[size][1],
     )
 
 

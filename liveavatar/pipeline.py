@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from liveavatar.checkpoints.store import WeightsFolder, open_weights
 from liveavatar.config import ProfileConfig, RolloutOptions
 from liveavatar.config import profile as profile_named
-from liveavatar.model.codec import Codec, VaeStreamDecoder
+from liveavatar.model.codec import ClipDecoder, Codec, VaeStreamDecoder
 from liveavatar.model.light_decoder import LightDecoder, LightStreamDecoder
 from liveavatar.model.text import HashedWords
 from liveavatar.model.transformer import S2VTransformer
+from liveavatar.streaming.picture import picture_latents, recoder
 from liveavatar.streaming.session import Session
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
@@ -71,16 +72,25 @@ class Pipeline:
             given = f"{reference.dtype} {reference.shape}"
             raise ValueError(f"reference is {given}; give uint8 {expected}, as inputs.read_picture makes it")
         options = options or self.config.rollout
-        latent = self.encode_picture(reference)
-        decoder = LightStreamDecoder(self.light) if options.decoder == "light" else VaeStreamDecoder(self.codec)
-        decoder.prime(latent)
+        picture = _as_video(reference)
+        coded = picture_latents(self.codec, picture, options, self.config.transformer.motion_latents)
+        decoder = self._decoder(options, picture, coded.priming)
         text = self.words(self.words.word_ids(prompt)[None])
-        return Session(self.transformer, self.config, options, decoder, text, latent, (seed, sample_id))
+        recode = recoder(self.codec, self.codec.encode(picture)) if options.aas_content == "recoded" else None
+        key = (seed, sample_id)
+        return Session(self.transformer, self.config, options, decoder, text, coded.sink, key, coded.motion, recode)
+
+    def _decoder(self, options: RolloutOptions, picture: Tensor, priming: Tensor) -> object:
+        """The decoder that the options name, primed."""
+        if options.decode == "end":
+            return ClipDecoder(self.codec, picture, options.still_frames)
+        decoder = LightStreamDecoder(self.light) if options.decoder == "light" else VaeStreamDecoder(self.codec)
+        decoder.prime(priming)
+        return decoder
 
     def encode_picture(self, picture: np.ndarray) -> Tensor:
         """uint8 [H, W, 3] -> latent [1, z, 1, h, w], coded alone."""
-        video = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None, :, None].float() / 127.5 - 1
-        return self.codec.encode(video)
+        return self.codec.encode(_as_video(picture))
 
     def generate(
         self,
@@ -121,6 +131,11 @@ class Pipeline:
                     if progress is not None:
                         progress(session.frames_out, -(-len(voice) // c.samples_per_frame))
         return GenerationResult(session.frames_out, c.fps, c.width, c.height, time.perf_counter() - start)
+
+
+def _as_video(picture: np.ndarray) -> Tensor:
+    """uint8 [H, W, 3] -> [1, 3, 1, H, W] in [-1, 1]."""
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None, :, None].float() / 127.5 - 1
 
 
 def load(profile: str = "nano", device: str = "cpu", weights: Path | None = None) -> Pipeline:

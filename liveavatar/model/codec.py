@@ -180,3 +180,22 @@ class VaeStreamDecoder:
             frames.append(vae.decoder(latent, feat_cache=self.features, feat_idx=[0], first_chunk=not self.started))
             self.started = True
         return unpatchify(torch.cat(frames, dim=2), self.codec.config.pixel_patch)
+
+
+class ClipDecoder:
+    """Whole clips, each decoded behind the coded frames before it: how the release decodes on one device.
+
+    Every clip pays for an encode of `context_frames` frames and for decoding them again.
+    """
+
+    def __init__(self, codec: Codec, picture: Tensor, context_frames: int) -> None:
+        """picture [1, 3, 1, H, W] in [-1, 1], which stands still before the stream; context_frames: 1 + 4k."""
+        self.codec = codec
+        self.shown = picture.expand(-1, -1, context_frames, -1, -1).clone()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents of a clip [1, z, F, h, w] -> its pixels [1, 3, 4F, H, W] in [-1, 1]."""
+        before = self.codec.encode(self.shown)
+        pixels = self.codec.decode(torch.cat([before, latents], dim=2))[:, :, -FRAMES_PER_LATENT * latents.shape[2] :]
+        self.shown = torch.cat([self.shown, pixels], dim=2)[:, :, -self.shown.shape[2] :]
+        return pixels

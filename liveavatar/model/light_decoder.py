@@ -64,9 +64,10 @@ class LightStreamDecoder:
         self.decoder = decoder
         self.memory: Tensor | None = None
 
-    def prime(self, latent: Tensor) -> None:
-        """Start the stream with a first latent [1, z, 1, h, w], the reference's."""
-        self.memory = torch.cat([torch.zeros_like(latent)] * (_MEMORY - 1) + [latent], dim=2)
+    def prime(self, latents: Tensor) -> None:
+        """Start the stream with latents [1, z, F, h, w]: the reference's, or a still history."""
+        nothing = torch.zeros_like(latents[:, :, :1])
+        self.memory = torch.cat([nothing] * (_MEMORY - 1) + [latents], dim=2)[:, :, -_MEMORY:]
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [1, z, F, h, w] -> pixels [1, 3, 4F, H, W] in [-1, 1]."""

@@ -166,7 +166,12 @@ class S2VTransformer(nn.Module):
     # --- conditions ---------------------------------------------------------------------------------------------
 
     def encode_text(self, rows: Tensor) -> list[KeysValues]:
-        """Text rows [B, up to text_len, text_dim] -> keys and values per layer; computed once per stream.
+        """Text rows [B, up to text_len, text_dim] -> keys and values per layer; computed once per stream."""
+        embedded = self.embed_text(rows)
+        return [block.text_keys_values(embedded) for block in self.blocks]  # type: ignore[operator,union-attr]
+
+    def embed_text(self, rows: Tensor) -> Tensor:
+        """Text rows [B, up to text_len, text_dim] -> [B, text_len, D], the same for all layers.
 
         Missing rows are zero rows, which are attended to like words: the official model has no text mask.
         """
@@ -174,8 +179,7 @@ class S2VTransformer(nn.Module):
         if missing < 0:
             raise ValueError(f"{rows.shape[1]} text rows exceed text_len {self.config.text_len}; cut the prompt")
         padded = F.pad(rows, (0, 0, 0, missing)).to(self.trainable_cond_mask.weight.dtype)
-        embedded = self.text_embedding(padded)
-        return [block.text_keys_values(embedded) for block in self.blocks]  # type: ignore[operator,union-attr]
+        return self.text_embedding(padded)
 
     def encode_audio(self, features: Tensor, history: Tensor | None = None) -> Voice:
         """Features [B, layers, C, 4F], rows before them as `history` -> the voice of F latent frames."""
@@ -189,7 +193,7 @@ class S2VTransformer(nn.Module):
         times: Tensor,
         sink: Tensor,
         voice: Voice,
-        text: list[KeysValues],
+        text: Sequence[KeysValues],
         context: Context,
         cond: Tensor | None = None,
         motion: Tensor | None = None,
@@ -215,7 +219,7 @@ class S2VTransformer(nn.Module):
                 segments[0] = torch.cat([moved, rest], dim=1) if as_frame else moved
         return self._velocity(self.head(segments[0][:, :frames], embedded[:, :frames]), x, times, cond)
 
-    def prefill(self, sink: Tensor, text: list[KeysValues], context: Context, motion: Tensor | None = None) -> None:
+    def prefill(self, sink: Tensor, text: Sequence[KeysValues], context: Context, motion: Tensor | None = None) -> None:
         """Run the sink [B, C, 1, H, W] and motion latents alone; `context` keeps each layer's keys and values."""
         segments = [self._conditioning(sink, motion)]
         _, levels = self._embed_times(torch.zeros(sink.shape[0], 1, device=sink.device))
@@ -227,7 +231,7 @@ class S2VTransformer(nn.Module):
         x: Tensor,
         time: float,
         voice: Voice,
-        text: list[KeysValues],
+        text: Sequence[KeysValues],
         context: Context,
         cond: Tensor | None = None,
     ) -> Tensor:

@@ -21,8 +21,9 @@ from liveavatar.streaming.features import samples_for_rows, voice_rows
 class VoiceConditions:
     """Buffers samples and encodes each block as soon as its look-ahead has arrived. Memory is one block and a bit."""
 
-    def __init__(self, model: S2VTransformer, profile: ProfileConfig) -> None:
-        self.model, self.profile = model, profile
+    def __init__(self, model: S2VTransformer, profile: ProfileConfig, audio_history: str = "previous") -> None:
+        """audio_history: what the encoder sees before a block's own rows, as `RolloutOptions` names it."""
+        self.model, self.profile, self.audio_history = model, profile, audio_history
         per_frame, look_ahead = profile.samples_per_frame, profile.audio.look_ahead_frames
         # Rows are `look_ahead` frames later than the frame they belong to; before the stream there was silence.
         self.pending = np.zeros(max(0, HISTORY_ROWS - look_ahead) * per_frame, dtype=np.float32)
@@ -49,4 +50,5 @@ class VoiceConditions:
     @torch.inference_mode()
     def _encode(self, samples: Tensor) -> Voice:
         rows = voice_rows(samples, self.profile.audio, self.profile.samples_per_frame).T[None, None]
-        return self.model.encode_audio(rows[..., HISTORY_ROWS:], rows[..., :HISTORY_ROWS])
+        history = rows[..., :HISTORY_ROWS] if self.audio_history == "previous" else None
+        return self.model.encode_audio(rows[..., HISTORY_ROWS:], history)

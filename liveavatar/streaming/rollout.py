@@ -6,8 +6,9 @@ One function for all variants; what differs between them is a value in `RolloutO
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -20,10 +21,12 @@ from liveavatar.model.rope import half_precision, rotate
 from liveavatar.model.transformer import KeysValues, S2VTransformer, Voice
 from liveavatar.streaming.cache import RollingCache
 from liveavatar.streaming.flow import euler_step, level_grid, model_time
+from liveavatar.streaming.history import disturb
 from liveavatar.streaming.noise import keyed_integer
-from liveavatar.streaming.sink import Offset, RollingSink
+from liveavatar.streaming.sink import Offset, Prefilled, RollingSink, switch_block
 
 Noise = Callable[[int], Tensor]
+Recode = Callable[[Tensor], Tensor]  # a latent frame [1, C, 1, H, W] -> its first frame, decoded and coded alone
 REBASE_BLOCKS = 4096  # with bounded positions, time starts anew after so many blocks (half an hour at 25 fps)
 
 
@@ -55,17 +58,22 @@ class Rollout:
         self,
         model: S2VTransformer,
         options: RolloutOptions,
-        text: list[KeysValues],
+        text: Sequence[KeysValues],
         sink_latent: Tensor,
         block_latents: int,
         motion: Tensor | None = None,
         sink_offset: Offset | None = None,
         key: tuple[int, str] = (0, ""),
+        recode: Recode | None = None,
+        prefilled: Prefilled | None = None,
     ) -> None:
         """sink_latent: [1, C, 1, H, W], the reference picture's latent; motion: latents before the stream [1, C, T, H, W].
 
         sink_offset: the release's random sink distance of (block, step); None: drawn from `key` = (seed, sample id).
+        recode: for aas_content="recoded". prefilled: the sink of another stream with the same picture, motion latents and
+        prompt, in place of an evaluation of its own. Raises ValueError where options and arguments do not fit.
         """
+        _check(options, motion, recode)
         self.model, self.options, self.text = model, options, text
         self.levels = level_grid(options.steps, options.shift, options.grid)
         self.grid = TokenGrid(model.config, *sink_latent.shape[-2:])
@@ -73,13 +81,17 @@ class Rollout:
         low, high = options.sink_random
         drawn = sink_offset or (lambda block, step: keyed_integer(low, high, *key, "sink", block, step))
         self.sink = RollingSink(options, self.grid, block_latents, drawn)
-        self.sink.set(model, sink_latent, text, motion)
+        if prefilled is None:
+            self.sink.set(model, sink_latent, text, motion)
+        else:
+            self.sink.use(prefilled)
+        self.key, self.recode = key, recode
         self.caches = [self._new_cache() for _ in range(options.steps if options.cache == "timestep" else 1)]
         self.next_block = 0
         self._first_latent: Tensor | None = None  # of block 0, until it becomes the sink
 
     def denoise(
-        self, noise: Tensor, voice: Voice, pose: Tensor | None = None, text: list[KeysValues] | None = None
+        self, noise: Tensor, voice: Voice, pose: Tensor | None = None, text: Sequence[KeysValues] | None = None
     ) -> Tensor:
         """The next block's clean latents from its noise [1, C, F, H, W] and its voice; moves the stream on.
 
@@ -98,24 +110,38 @@ class Rollout:
     def velocity(self, x: Tensor, step: int, voice: Voice, pose: Tensor | None = None) -> Tensor:
         """One evaluation of the block in hand, x [1, C, F, H, W] at the level of step `step`; its keys enter the cache."""
         block, cache = self.next_block, self.caches[step % len(self.caches)]
+        self._adapt_sink()
         cache.rebase(self._origin(block))
         self.sink.place(cache, block, step)
         context = _StreamContext(cache, block, self._table(block).to(x.device))
-        cond = self.sink.latent if self.model.config.cond_source == "sink" else pose
+        cond = self.sink.held(block, step).latent if self.model.config.cond_source == "sink" else pose
         return self.model.step(x, model_time(self.levels[step]), voice, self.text, context, cond)
 
-    def set_sink(self, latent: Tensor, motion: Tensor | None = None) -> None:
-        """Let later blocks attend to another picture [1, C, 1, H, W]; motion None: the motion latents stay."""
-        self.sink.set(self.model, latent, self.text, self.sink.motion if motion is None else motion)
+    def set_sink(self, latent: Tensor, motion: Tensor | None = None, from_block: int = 0) -> None:
+        """Let blocks from `from_block` on attend to another picture [1, C, 1, H, W]; motion None: the same."""
+        motion = self.sink.newest.motion if motion is None else motion
+        self.sink.set(self.model, latent, self.text, motion, lambda step: from_block)
+
+    def _adapt_sink(self) -> None:
+        """AAS: make the first latent frame the sink once a step of the block in hand needs it, and not before.
+
+        So the first block is out before the prefill runs.
+        """
+        options, first = self.options, self._first_latent
+        if first is None or self.next_block < min(switch_block(options, step) for step in range(options.steps)):
+            return
+        content = first if self.recode is None or options.aas_content == "latent" else self.recode(first)
+        self.sink.set(self.model, content, self.text, self.sink.newest.motion, partial(switch_block, options))
+        self._first_latent = None
 
     def _finish(self, x: Tensor) -> None:
-        """Block done: switch the sink when its moment has come."""
+        """Block done: remember what may become the sink, disturb what others will see."""
         if self.options.aas and self.next_block == 0:
             self._first_latent = x[:, :, :1].clone()
+        if self.options.history_noise:
+            for step, cache in enumerate(self.caches):
+                disturb(cache, self.next_block, self.options.history_noise, *self.key, "history", self.next_block, step)
         self.next_block += 1
-        if self._first_latent is not None and self.next_block == self.options.aas_after_blocks:
-            self.set_sink(self._first_latent)
-            self._first_latent = None
 
     def _origin(self, block: int) -> int:
         """The latent frame that is time 0 for block `block`. Only differences of positions matter."""
@@ -131,6 +157,16 @@ class Rollout:
         return RollingCache(
             self.model.config, self.options.window_past + 1, tokens, beside=self.sink.tokens, like=self.sink.keys
         )
+
+
+def _check(options: RolloutOptions, motion: Tensor | None, recode: Recode | None) -> None:
+    """Raise ValueError where an option lacks what it works on, or is given what it leaves out."""
+    if options.motion == "still" and motion is None:
+        raise ValueError("motion='still' needs the motion latents of the picture; give motion, or set motion='none'")
+    if options.motion == "none" and motion is not None:
+        raise ValueError("motion='none' takes no motion latents; give none, or set motion='still'")
+    if options.aas and options.aas_content == "recoded" and recode is None:
+        raise ValueError("aas_content='recoded' needs recode, a codec's way there and back; or set aas_content='latent'")
 
 
 @torch.inference_mode()

@@ -14,7 +14,8 @@ from liveavatar.config import ProfileConfig, RolloutOptions
 from liveavatar.model.transformer import S2VTransformer
 from liveavatar.streaming.conditions import VoiceConditions
 from liveavatar.streaming.noise import block_noise, clip_noise
-from liveavatar.streaming.rollout import LatentBlock, Rollout, stream_blocks
+from liveavatar.streaming.rollout import LatentBlock, Recode, Rollout, stream_blocks
+from liveavatar.streaming.text import text_for
 
 RELEASE_DROPS = 3  # frames at the start of a stream that the release does not show
 Span = tuple[str, float, float]  # stage, begin and end in seconds of time.perf_counter
@@ -41,14 +42,22 @@ class Session:
         text_rows: Tensor,
         reference: Tensor,
         noise_key: tuple[int, str],
+        motion: Tensor | None = None,
+        recode: Recode | None = None,
     ) -> None:
-        """reference: latent [1, z, 1, h, w]; decoder: a primed stream decoder; noise_key: (seed, sample id)."""
+        """reference: latent [1, z, 1, h, w]; decoder: a primed stream decoder, or one of whole clips for decode="end".
+
+        noise_key: (seed, sample id). motion, recode: as `Rollout` takes them.
+        """
         begin = time.perf_counter()
         self.profile, self.decoder, self.noise_key = profile, decoder, noise_key
         with torch.inference_mode():
-            text = model.encode_text(text_rows)
-            self.rollout = Rollout(model, options, text, reference, profile.block_latents, key=noise_key)
-        self.options, self.conditions = options, VoiceConditions(model, profile)
+            text = text_for(model, text_rows, options)
+            self.rollout = Rollout(
+                model, options, text, reference, profile.block_latents, motion, key=noise_key, recode=recode
+            )
+        self.options, self.conditions = options, VoiceConditions(model, profile, options.audio_history)
+        self._kept: list[LatentBlock] = []  # with decode="end": all of them, until the voice has ended
         self.samples_in = self.frames_out = self._frames_made = 0
         self.latent_shape = (1, model.config.in_dim, profile.block_latents, *profile.latent_size)
         self.prefill_span: Span = ("prefill", begin, time.perf_counter())
@@ -58,7 +67,7 @@ class Session:
         self.samples_in += len(samples)
         voices = self.conditions.push(samples)
         for latent in stream_blocks(self.rollout, voices, self._noise):
-            yield self._decode(latent, self.profile.block_frames)
+            yield from self._take(latent, self.profile.block_frames)
 
     def flush(self) -> Iterator[VideoChunk]:
         """Pad the rest with silence and yield it, cut to the voice's own length in whole frames."""
@@ -69,7 +78,30 @@ class Session:
             for latent in stream_blocks(self.rollout, self.conditions.push(silence), self._noise):
                 frames = min(self.profile.block_frames, wanted - self._frames_made)
                 if frames > 0:
-                    yield self._decode(latent, frames)
+                    yield from self._take(latent, frames)
+        yield from self._decode_kept(wanted)
+
+    def _take(self, latent: LatentBlock, frames: int) -> Iterator[VideoChunk]:
+        """A block's first `frames` frames, now; with decode="end" nothing yet."""
+        self._frames_made += frames
+        if self.options.decode == "end":
+            self._kept.append(latent)
+            return
+        dropped = RELEASE_DROPS if self.options.first_block == "release" and latent.block == 0 else 0
+        picture, span = self._decode(latent.latents, slice(dropped, frames))
+        yield VideoChunk(picture, latent.block, [("denoise", latent.begin_s, latent.end_s), span])
+
+    def _decode_kept(self, wanted: int) -> Iterator[VideoChunk]:
+        """With decode="end": all blocks, clip by clip, `wanted` frames; a clip's decoding counts for its first block."""
+        per_block, per_clip = self.profile.block_frames, self.options.clip_blocks
+        for first in range(0, len(self._kept), per_clip):
+            clip = self._kept[first : first + per_clip]
+            frames = min(per_block * len(clip), wanted - per_block * first)
+            picture, span = self._decode(torch.cat([block.latents for block in clip], dim=2), slice(frames))
+            for place, block in enumerate(clip):
+                spans = [("denoise", block.begin_s, block.end_s), *([span] if place == 0 else [])]
+                yield VideoChunk(picture[place * per_block : (place + 1) * per_block], block.block, spans)
+        self._kept.clear()
 
     def _noise(self, block: int) -> Tensor:
         if self.options.noise == "clip":
@@ -77,12 +109,9 @@ class Session:
         return block_noise(*self.noise_key, block, self.latent_shape)
 
     @torch.inference_mode()
-    def _decode(self, latent: LatentBlock, frames: int) -> VideoChunk:
+    def _decode(self, latents: Tensor, kept: slice) -> tuple[np.ndarray, Span]:
         begin = time.perf_counter()
-        dropped = RELEASE_DROPS if self.options.first_block == "release" and latent.block == 0 else 0
-        pixels = self.decoder.decode(latent.latents)[0, :, dropped:frames]  # type: ignore[attr-defined]
+        pixels = self.decoder.decode(latents)[0, :, kept]  # type: ignore[attr-defined]
         picture = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0).contiguous().numpy()
-        self._frames_made += frames
         self.frames_out += len(picture)
-        spans = [("denoise", latent.begin_s, latent.end_s), ("decode", begin, time.perf_counter())]
-        return VideoChunk(picture, latent.block, spans)
+        return picture, ("decode", begin, time.perf_counter())

@@ -6,7 +6,8 @@ picture ahead of the newest block. Keys are kept un-rotated here; caches hold th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,32 @@ from liveavatar.model.transformer import KeysValues, S2VTransformer
 from liveavatar.streaming.cache import RollingCache
 
 Offset = Callable[[int, int], int]  # (block, step) -> latent frames from the block's first frame to the sink
+PREFILL_TICKS = 1  # a prefill takes less than an evaluation of a block; handing it on is part of that time
+
+
+def switch_block(options: RolloutOptions, step: int) -> int:
+    """The first block whose step `step` attends to the adapted sink.
+
+    In a pipeline with one step per device, device s works on block t - s in tick t, and block 0 is finished when tick
+    `steps` begins. "in_flight": each step takes the sink one tick after that, so nothing ever waits for it. "block": all
+    steps take it at `aas_after_blocks`; a pipeline need not wait for it either from block steps + 1 on.
+    """
+    if options.aas_switch == "block":
+        return options.aas_after_blocks
+    return max(options.aas_after_blocks, options.steps - min(step, options.steps - 1) + PREFILL_TICKS)
+
+
+@dataclass(frozen=True, eq=False)
+class Prefilled:
+    """A sink latent [B, C, 1, H, W] after its prefill: un-rotated keys and values [layers, B, heads, tokens, d].
+
+    They depend on picture, motion latents and prompt alone: one serves all steps, and all streams with the same three.
+    """
+
+    latent: Tensor
+    motion: Tensor | None
+    keys: Tensor
+    values: Tensor
 
 
 class _SinkContext:
@@ -36,34 +63,80 @@ class _SinkContext:
         return F.scaled_dot_product_attention(rotate(q, self.table), rotate(k, self.table), v)
 
 
+@dataclass(frozen=True, eq=False)
+class _Version:
+    """A sink, the same or one per step, and from which block on it holds, per step."""
+
+    number: int
+    per_step: tuple[Prefilled, ...]
+    from_block: Callable[[int], int]
+
+
 class RollingSink:
-    """Un-rotated keys and values of the conditioning tokens, and where these are for a given block and step."""
+    """Which sink a given block and step attends to, and where it stands. Replaced while blocks are in flight, if need be."""
 
     def __init__(self, options: RolloutOptions, grid: TokenGrid, block_latents: int, offset: Offset) -> None:
         self.options, self.grid, self.block_latents, self.offset = options, grid, block_latents, offset
-        self.latent: Tensor | None = None
-        self.motion: Tensor | None = None
-        self.keys = self.values = torch.zeros(())
+        self._versions: list[_Version] = []  # oldest first; more than one only while steps disagree
         self._set_count = 0
 
-    def set(self, model: S2VTransformer, latent: Tensor, text: list[KeysValues], motion: Tensor | None = None) -> None:
-        """Make `latent` [B, C, 1, H, W] the sink, beside motion latents [B, C, T, H, W] if the model has them.
-
-        One evaluation at time 0, its tokens seeing only each other.
-        """
+    def prefill(
+        self, model: S2VTransformer, latent: Tensor, text: Sequence[KeysValues], motion: Tensor | None = None
+    ) -> Prefilled:
+        """One evaluation of `latent` [B, C, 1, H, W] and motion [B, C, T, H, W] at time 0, seeing only each other."""
         table = self.grid.frames(torch.tensor([REFERENCE_TIME]))
         if motion is not None:
             table = torch.cat([table, self.grid.motion()])
         context = _SinkContext(self._factors(table, latent.device))
         model.prefill(latent, text, context, motion)
-        self.keys, self.values = torch.stack(context.keys), torch.stack(context.values)
-        self.latent, self.motion = latent.clone(), motion
+        return Prefilled(latent.clone(), motion, torch.stack(context.keys), torch.stack(context.values))
+
+    def set(
+        self,
+        model: S2VTransformer,
+        latent: Tensor,
+        text: Sequence[KeysValues],
+        motion: Tensor | None = None,
+        from_block: Callable[[int], int] = lambda step: 0,
+    ) -> None:
+        """Make `latent` the sink of step s from block `from_block(s)` on; by default of every evaluation from now on."""
+        times = self.options.steps if self.options.prefill == "each_step" else 1
+        self.use(*(self.prefill(model, latent, text, motion) for _ in range(times)), from_block=from_block)
+
+    def use(self, *prefilled: Prefilled, from_block: Callable[[int], int] = lambda step: 0) -> None:
+        """As `set`, with a sink that is prefilled: made elsewhere, or shared with another stream. Several: one per step."""
         self._set_count += 1
+        self._versions.append(_Version(self._set_count, prefilled, from_block))
+
+    def held(self, block: int, step: int = 0) -> Prefilled:
+        """The sink that step `step` of block `block` attends to."""
+        return _of_step(self._version(block, step), step)
+
+    @property
+    def newest(self) -> Prefilled:
+        """The sink set last, whether it holds already or not."""
+        return self._versions[-1].per_step[0]
+
+    @property
+    def keys(self) -> Tensor:
+        """Un-rotated keys of the sink set last."""
+        return self.newest.keys
+
+    @property
+    def values(self) -> Tensor:
+        """Values of the sink set last."""
+        return self.newest.values
 
     @property
     def tokens(self) -> int:
         """Conditioning tokens."""
         return self.keys.shape[-2]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held: one sink; while steps disagree, one more."""
+        distinct = {id(made): made for version in self._versions for made in version.per_step}
+        return sum(made.keys.nbytes + made.values.nbytes for made in distinct.values())
 
     def position(self, block: int, step: int = 0) -> int:
         """The sink's temporal position on the stream's own time line, in latent frames.
@@ -78,21 +151,37 @@ class RollingSink:
 
     def place(self, cache: RollingCache, block: int, step: int) -> None:
         """Put rotated conditioning into a cache, on its time line; only what changed since it was last put there."""
-        start = block * self.block_latents
+        self._forget(block)
+        version = self._version(block, step)
+        made, start = _of_step(version, step), block * self.block_latents
         motion_shift = (start if self.options.motion_position == "rolling" else 0) - cache.origin
-        wanted = (self._set_count, motion_shift, self.position(block, step) - cache.origin)
+        wanted = (version.number, motion_shift, self.position(block, step) - cache.origin)
         if cache.placed == wanted:
             return
         reference = self.grid.frame_tokens
         if cache.placed is None or cache.placed[0] != wanted[0]:
-            cache.values[..., : cache.beside, :] = self.values
-        if self.motion is not None and (cache.placed is None or cache.placed[:2] != wanted[:2]):
-            self._write(cache, slice(reference, cache.beside), self.grid.motion(motion_shift))
-        self._write(cache, slice(reference), self.grid.frames(torch.tensor([wanted[2]])))
+            cache.values[..., : cache.beside, :] = made.values
+        if made.motion is not None and (cache.placed is None or cache.placed[:2] != wanted[:2]):
+            self._write(cache, made.keys, slice(reference, cache.beside), self.grid.motion(motion_shift))
+        self._write(cache, made.keys, slice(reference), self.grid.frames(torch.tensor([wanted[2]])))
         cache.placed = wanted
 
-    def _write(self, cache: RollingCache, tokens: slice, table: Tensor) -> None:
-        cache.keys[..., tokens, :] = rotate(self.keys[..., tokens, :], self._factors(table, self.keys.device))
+    def _version(self, block: int, step: int) -> _Version:
+        """The newest that holds; before any does, the oldest."""
+        holding = (version for version in reversed(self._versions) if block >= version.from_block(step))
+        return next(holding, self._versions[0])
+
+    def _forget(self, block: int) -> None:
+        """Let go of what no step can need from block `block` on."""
+        needed = min(self._versions.index(self._version(block, step)) for step in range(self.options.steps))
+        del self._versions[:needed]
+
+    def _write(self, cache: RollingCache, keys: Tensor, tokens: slice, table: Tensor) -> None:
+        cache.keys[..., tokens, :] = rotate(keys[..., tokens, :], self._factors(table, keys.device))
 
     def _factors(self, table: Tensor, device: torch.device) -> Tensor:
         return (half_precision(table) if self.options.rope_factors == "half" else table).to(device)
+
+
+def _of_step(version: _Version, step: int) -> Prefilled:
+    return version.per_step[min(step, len(version.per_step) - 1)]

@@ -92,6 +92,8 @@ def test_every_evaluation_alone_is_the_reference() -> None:
     for block, (inputs, velocities) in enumerate(zip(g["out.x_in"], g["out.velocity"], strict=True)):
         for step, (x, velocity) in enumerate(zip(inputs, velocities, strict=True)):
             golden.assert_same(rollout.velocity(x[None], step, voice(block))[0], velocity)
+            stepped = euler_step(x, velocity, *g["in.sigmas"][step : step + 2].tolist())
+            golden.assert_same(stepped, inputs[step + 1] if step + 1 < len(inputs) else g["out.final"][block])
         rollout._finish(g["out.final"][block : block + 1])
 
 
@@ -153,7 +155,7 @@ def test_rolling_motion_tokens_change_later_blocks_only() -> None:
 @torch.no_grad()
 def test_dropping_the_last_step_changes_a_block_by_its_small_share() -> None:
     """Three evaluations differ from four by level 3 times the difference of the last two velocities, exactly."""
-    three = open_rollout(grid="release3", steps=3)
+    three = open_rollout(grid="release3", steps=released().steps - 1)
     short = three.denoise(given()["in.noise"][:1], voice(0))[0]
     velocities, level = given()["out.velocity"][0], given()["in.sigmas"][-2]
     golden.assert_same(short - given()["out.final"][0], level * (velocities[-1] - velocities[-2]))
@@ -193,12 +195,13 @@ def test_drawn_sink_distances_follow_their_key_and_fill_their_range() -> None:
     g, model = given(), official()
     text = model.encode_text(g["in.context"][None])
     one, same, other = (
-        Rollout(model, released(), text, g["in.ref"], 3, g["in.motion"], key=key).sink
+        Rollout(model, released(), text, g["in.ref"], golden.facts(NAME)["frames_per_block"], g["in.motion"], key=key).sink
         for key in ((0, "a"), (0, "a"), (1, "a"))
     )
+    per_block = golden.facts(NAME)["frames_per_block"]
     calls = [(block, step) for block in range(20, 100) for step in range(4)]
-    drawn = [one.position(*call) - 3 * call[0] for call in calls]
-    assert drawn == [same.position(*call) - 3 * call[0] for call in calls]
-    assert drawn != [other.position(*call) - 3 * call[0] for call in calls]
+    drawn = [one.position(*call) - per_block * call[0] for call in calls]
+    assert drawn == [same.position(*call) - per_block * call[0] for call in calls]
+    assert drawn != [other.position(*call) - per_block * call[0] for call in calls]
     assert (min(drawn), max(drawn)) == (4, 30)
     assert one.position(0, 0) == max(30, one.offset(0, 0))

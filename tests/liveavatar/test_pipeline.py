@@ -4,6 +4,8 @@ the voice arrives. What trained weights must show stands in test_shipped_weights
 from __future__ import annotations
 
 import wave
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -13,11 +15,13 @@ import torch
 from PIL import Image
 
 from liveavatar.checkpoints.store import WeightsError, open_weights, write_weights
-from liveavatar.config import nano
+from liveavatar.config import RolloutOptions, nano, paper_rollout, released_single_device
 from liveavatar.model.codec import Codec
 from liveavatar.model.light_decoder import LightDecoder
 from liveavatar.model.transformer import initialise
 from liveavatar.pipeline import Pipeline, load
+from liveavatar.streaming.conditions import VoiceConditions
+from liveavatar.streaming.features import samples_for_rows, voice_rows
 from liveavatar.streaming.session import Session
 from liveavatar.training.diffusion_forcing import Generator
 
@@ -76,6 +80,56 @@ def test_streamed_frames_equal_offline_frames(
 def test_seed_and_sample_decide_the_frames(pipeline: Pipeline, picture: np.ndarray, voice: np.ndarray) -> None:
     one, other = (frames_of(pipeline.open(picture, seed=seed), voice[:8_000], 8_000) for seed in (1, 2))
     assert (one != other).any()
+
+
+def test_decoding_at_the_end_gives_nothing_before_and_all_frames_then(
+    pipeline: Pipeline, picture: np.ndarray, voice: np.ndarray
+) -> None:
+    """Four blocks to a clip, each clip behind the coded frames before it, as the codec decodes it at once."""
+    options = RolloutOptions(decoder="vae", decode="end", still_frames=9)
+    session = pipeline.open(picture, options=options)
+    assert list(session.push(voice)) == []
+    chunks = list(session.flush())
+    assert [chunk.block for chunk in chunks] == [0, 1, 2, 3, 4]
+    assert [len(chunk.frames) for chunk in chunks] == [12, 12, 12, 12, 2]
+    assert session.frames_out == 50
+    assert [[stage for stage, *_ in chunk.spans] for chunk in chunks[3:]] == [["denoise"], ["denoise", "decode"]]
+    assert list(session.flush()) == []
+
+
+def test_the_released_first_block_lacks_three_frames(pipeline: Pipeline, picture: np.ndarray, voice: np.ndarray) -> None:
+    whole, cut = (
+        frames_of(pipeline.open(picture, options=RolloutOptions(first_block=name)), voice, 9_000)
+        for name in ("whole", "release")
+    )
+    np.testing.assert_array_equal(cut, whole[3:])
+
+
+def test_audio_history_changes_what_a_block_hears_and_the_stream_stays_its_own(
+    pipeline: Pipeline, picture: np.ndarray, voice: np.ndarray
+) -> None:
+    previous, repeat = (
+        list(VoiceConditions(pipeline.transformer, pipeline.config, history).push(voice))
+        for history in ("previous", "repeat")
+    )
+    model, audio = pipeline.transformer, pipeline.config.audio
+    rows = voice_rows(torch.from_numpy(voice[: samples_for_rows(audio, 30, 640)]), audio, 640).T[None, None]
+    # Rows are two frames later than the frames they belong to.
+    alone = model.encode_audio(rows[..., 2 + 12 : 2 + 24])
+    torch.testing.assert_close(repeat[1].local, alone.local, atol=1e-5, rtol=0)
+    assert not torch.allclose(previous[1].local[:, :1], alone.local[:, :1], atol=1e-3)
+    torch.testing.assert_close(previous[1].local[:, 2:], alone.local[:, 2:], atol=1e-5, rtol=0)
+    options = RolloutOptions(audio_history="repeat")
+    one, other = (frames_of(pipeline.open(picture, options=options), voice, piece) for piece in (1_000, 20_001))
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("preset", [paper_rollout, released_single_device], ids=lambda preset: preset.__name__)
+def test_published_presets_run_as_far_as_the_model_has_what_they_need(
+    pipeline: Pipeline, picture: np.ndarray, voice: np.ndarray, preset: Callable[[], RolloutOptions]
+) -> None:
+    options = replace(preset(), motion="none", still_frames=9)
+    assert len(frames_of(pipeline.open(picture, options=options), voice, len(voice))) == 50
 
 
 def test_generate_writes_a_video_as_long_as_its_voice(
