@@ -109,6 +109,28 @@ class AudioConfig:
 
 
 @dataclass(frozen=True)
+class SpeechConfig:
+    """The official voice front end: wav2vec2 over a rolling window. Its network's sizes are in its own `config.json`.
+
+    window_frames: video frames of sound that the encoder sees for a block, the look-ahead included.
+    look_ahead_frames: sound after a block's own that the block waits for.
+    """
+
+    sample_rate: int = 16_000
+    window_frames: int = 250
+    look_ahead_frames: int = 5
+
+    def __post_init__(self) -> None:
+        if self.look_ahead_frames < 1:
+            raise ValueError(f"look_ahead_frames={self.look_ahead_frames}: a block's last row needs at least 1")
+        if self.window_frames < self.look_ahead_frames + 24:
+            raise ValueError(
+                f"window_frames={self.window_frames}: give at least two blocks and the look-ahead, "
+                f"{self.look_ahead_frames + 24}"
+            )
+
+
+@dataclass(frozen=True)
 class RolloutOptions:
     """Every variant of the one rollout (paper section 4.4, Tables 4 and 6): ablations are values, not copies.
 
@@ -134,6 +156,9 @@ class RolloutOptions:
     rope_factors: "exact", or "half": cosines and sines rounded to float16, as the release does.
     noise: drawn per "block", or per "clip" of `clip_blocks` blocks from seed + clip (release).
     first_block: "whole" = 12 frames; "release" drops the first 3 of a stream.
+    audio_context: the sound that a block's voice is made from (wav2vec2 only). "window": a rolling window, the same in
+        streams and files. "file": all of it, so nothing comes before the sound has ended (the release, from files).
+        "clip": each clip of `clip_blocks` blocks alone (the release, when streaming).
     """
 
     steps: int = 4
@@ -154,6 +179,7 @@ class RolloutOptions:
     clip_blocks: int = 4
     first_block: str = "whole"
     decoder: str = "light"
+    audio_context: str = "window"
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -167,6 +193,7 @@ class RolloutOptions:
         _allowed("noise", self.noise, "block", "clip")
         _allowed("first_block", self.first_block, "whole", "release")
         _allowed("decoder", self.decoder, "light", "vae")
+        _allowed("audio_context", self.audio_context, "window", "file", "clip")
         if self.window_past < 0:
             raise ValueError(f"window_past={self.window_past}: must be 0 or more")
         if self.grid == "release3" and self.steps != 3:
@@ -197,12 +224,17 @@ class ProfileConfig:
     name: str
     transformer: TransformerConfig
     codec: CodecConfig
-    audio: AudioConfig = field(default_factory=AudioConfig)
+    audio: AudioConfig | SpeechConfig = field(default_factory=AudioConfig)
     rollout: RolloutOptions = field(default_factory=RolloutOptions)
     height: int = 128
     width: int = 96
     fps: int = 25
     block_latents: int = 3
+
+    def __post_init__(self) -> None:
+        for name, side, patch in zip(("height", "width"), (self.height, self.width), self.transformer.patch_size[1:], strict=True):
+            if side < 1 or side % (self.codec.spatial_factor * patch):
+                raise ValueError(f"{name}={side}: give a multiple of {self.codec.spatial_factor * patch}")
 
     @property
     def block_frames(self) -> int:
@@ -259,7 +291,8 @@ def nano() -> ProfileConfig:
 def s2v_14b() -> ProfileConfig:
     """The official sizes, Wan2.2-S2V-14B with Live Avatar's rollout: 16.3 G parameters, 704x384 px, 25 fps.
 
-    Not in `PROFILES`: its weights are not shipped; they come from a folder that the user downloaded.
+    Its weights are not shipped; they come from a folder that the user downloaded, and its sizes from that folder's
+    `config.json`.
     """
     return ProfileConfig(
         name="s2v-14b",
@@ -274,6 +307,7 @@ def s2v_14b() -> ProfileConfig:
             temporal_downsample=(False, True, True),
             pixel_patch=1,
         ),
+        audio=SpeechConfig(),
         rollout=released_rollout(),
         height=384,
         width=704,
@@ -300,7 +334,7 @@ def official_transformer(values: Mapping[str, object]) -> TransformerConfig:
     return TransformerConfig(**known, motion="packed" if values.get("enable_framepack") else "plain")  # type: ignore[arg-type]
 
 
-PROFILES = {"nano": nano}
+PROFILES = {"nano": nano, "s2v-14b": s2v_14b}
 
 
 def profile(name: str) -> ProfileConfig:

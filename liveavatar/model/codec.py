@@ -174,7 +174,7 @@ class VaeStreamDecoder:
     def _learned(self, raw: Tensor) -> Tensor:
         """What the convolutions make of raw latents, fed one at a time: each keeps its last inputs for the next."""
         vae = self.codec.vae
-        z = vae.post_quant_conv(raw)
+        z = vae.post_quant_conv(raw.to(vae.post_quant_conv.weight.dtype))
         frames = []
         for latent in z.split(1, dim=2):
             frames.append(vae.decoder(latent, feat_cache=self.features, feat_idx=[0], first_chunk=not self.started))

@@ -2,87 +2,131 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from liveavatar.config import ProfileConfig, RolloutOptions
-from liveavatar.model.transformer import S2VTransformer
-from liveavatar.streaming.conditions import VoiceConditions
+from liveavatar.model.transformer import KeysValues, S2VTransformer
+from liveavatar.streaming.conditions import Conditions
 from liveavatar.streaming.noise import block_noise, clip_noise
+from liveavatar.streaming.prompts import PromptSchedule
 from liveavatar.streaming.rollout import LatentBlock, Rollout, stream_blocks
 
 RELEASE_DROPS = 3  # frames at the start of a stream that the release does not show
 Span = tuple[str, float, float]  # stage, begin and end in seconds of time.perf_counter
 
 
+class StreamDecoder(Protocol):
+    """Latents to frames with memory between calls; primed before the first block."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents [1, z, F, h, w] -> pixels [1, 3, 4F, H, W] in [-1, 1]."""
+
+
 @dataclass(frozen=True)
 class VideoChunk:
-    """Frames uint8 [n, H, W, 3] of one block, the block's number, and the spans of its stages."""
+    """Frames uint8 [n, H, W, 3] of one block, the block's number, the first frame's time, and the spans of its stages."""
 
     frames: np.ndarray
     block: int
     spans: list[Span] = field(default_factory=list)
+    begin_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class StreamParts:
+    """What a stream is made of: networks shared with other streams, and the decoder and conditions of this one.
+
+    texts: a prompt's keys and values per layer. reference: latent [1, z, 1, h, w]; motion: latents before the stream
+    [1, z, T, h, w], None for a model without motion tokens.
+    """
+
+    model: S2VTransformer
+    conditions: Conditions
+    decoder: StreamDecoder
+    texts: Callable[[str], list[KeysValues]]
+    reference: Tensor
+    motion: Tensor | None = None
 
 
 class Session:
     """A stream in progress. `push` may be called for ever; state does not grow."""
 
     def __init__(
-        self,
-        model: S2VTransformer,
-        profile: ProfileConfig,
-        options: RolloutOptions,
-        decoder: object,
-        text_rows: Tensor,
-        reference: Tensor,
-        noise_key: tuple[int, str],
+        self, parts: StreamParts, profile: ProfileConfig, options: RolloutOptions, prompt: str, noise_key: tuple[int, str]
     ) -> None:
-        """reference: latent [1, z, 1, h, w]; decoder: a primed stream decoder; noise_key: (seed, sample id)."""
+        """noise_key: (seed, sample id)."""
         begin = time.perf_counter()
-        self.profile, self.decoder, self.noise_key = profile, decoder, noise_key
+        self.profile, self.options, self.noise_key = profile, options, noise_key
+        self.decoder, self.conditions = parts.decoder, parts.conditions
+        self.prompts = PromptSchedule(parts.texts)
         with torch.inference_mode():
-            text = model.encode_text(text_rows)
-            self.rollout = Rollout(model, options, text, reference, profile.block_latents, key=noise_key)
-        self.options, self.conditions = options, VoiceConditions(model, profile)
+            self.rollout = Rollout(
+                parts.model,
+                options,
+                parts.texts(prompt),
+                parts.reference,
+                profile.block_latents,
+                parts.motion,
+                key=noise_key,
+            )
         self.samples_in = self.frames_out = self._frames_made = 0
-        self.latent_shape = (1, model.config.in_dim, profile.block_latents, *profile.latent_size)
+        self.latent_shape = (1, parts.model.config.in_dim, profile.block_latents, *profile.latent_size)
+        self._device = parts.reference.device
         self.prefill_span: Span = ("prefill", begin, time.perf_counter())
+
+    def set_prompt(self, prompt: str, from_s: float | None = None) -> int:
+        """Let another prompt hold from the next block on, or from the first block that begins at `from_s` or later.
+
+        Returns that block's number. Blocks before it are what they would have been; the sink and the cached past keep
+        what they were made with. Raises ValueError for a time that is not finite or negative.
+        """
+        block = self.rollout.next_block
+        if from_s is not None:
+            if not math.isfinite(from_s) or from_s < 0:
+                raise ValueError(f"from_s={from_s}: give seconds from the stream's start, 0 or more")
+            # A time written with few digits must still mean the block that begins there.
+            block = max(block, math.ceil(from_s * self.profile.fps / self.profile.block_frames - 1e-6))
+        self.prompts.set(block, prompt)
+        return block
 
     def push(self, samples: np.ndarray) -> Iterator[VideoChunk]:
         """Frames of all blocks that these samples (float [n] in [-1, 1], profile sample rate) complete."""
         self.samples_in += len(samples)
         voices = self.conditions.push(samples)
-        for latent in stream_blocks(self.rollout, voices, self._noise):
+        for latent in stream_blocks(self.rollout, voices, self._noise, self.prompts):
             yield self._decode(latent, self.profile.block_frames)
 
     def flush(self) -> Iterator[VideoChunk]:
         """Pad the rest with silence and yield it, cut to the voice's own length in whole frames."""
-        per_frame = self.profile.samples_per_frame
-        wanted = -(-self.samples_in // per_frame)
-        while self._frames_made < wanted:
-            silence = np.zeros(self.conditions.block_samples, dtype=np.float32)
-            for latent in stream_blocks(self.rollout, self.conditions.push(silence), self._noise):
-                frames = min(self.profile.block_frames, wanted - self._frames_made)
-                if frames > 0:
-                    yield self._decode(latent, frames)
+        wanted = -(-self.samples_in // self.profile.samples_per_frame)
+        blocks = -(-wanted // self.profile.block_frames)
+        voices = islice(self.conditions.finish(blocks), max(0, blocks - self.rollout.next_block))
+        for latent in stream_blocks(self.rollout, voices, self._noise, self.prompts):
+            yield self._decode(latent, min(self.profile.block_frames, wanted - self._frames_made))
 
     def _noise(self, block: int) -> Tensor:
         if self.options.noise == "clip":
-            return clip_noise(self.noise_key[0], block, self.options.clip_blocks, self.latent_shape)
-        return block_noise(*self.noise_key, block, self.latent_shape)
+            noise = clip_noise(self.noise_key[0], block, self.options.clip_blocks, self.latent_shape)
+        else:
+            noise = block_noise(*self.noise_key, block, self.latent_shape)
+        return noise.to(self._device)
 
     @torch.inference_mode()
     def _decode(self, latent: LatentBlock, frames: int) -> VideoChunk:
-        begin = time.perf_counter()
+        begin, begin_s = time.perf_counter(), self.frames_out / self.profile.fps
         dropped = RELEASE_DROPS if self.options.first_block == "release" and latent.block == 0 else 0
-        pixels = self.decoder.decode(latent.latents)[0, :, dropped:frames]  # type: ignore[attr-defined]
-        picture = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0).contiguous().numpy()
+        pixels = self.decoder.decode(latent.latents)[0, :, dropped:frames].float()
+        picture = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0).contiguous().cpu().numpy()
         self._frames_made += frames
         self.frames_out += len(picture)
         spans = [("denoise", latent.begin_s, latent.end_s), ("decode", begin, time.perf_counter())]
-        return VideoChunk(picture, latent.block, spans)
+        return VideoChunk(picture, latent.block, spans, begin_s)
