@@ -232,7 +232,9 @@ class ProfileConfig:
     block_latents: int = 3
 
     def __post_init__(self) -> None:
-        for name, side, patch in zip(("height", "width"), (self.height, self.width), self.transformer.patch_size[1:], strict=True):
+        for name, side, patch in zip(
+            ("height", "width"), (self.height, self.width), self.transformer.patch_size[1:], strict=True
+        ):
             if side < 1 or side % (self.codec.spatial_factor * patch):
                 raise ValueError(f"{name}={side}: give a multiple of {self.codec.spatial_factor * patch}")
 
