@@ -232,11 +232,10 @@ class ProfileConfig:
     block_latents: int = 3
 
     def __post_init__(self) -> None:
-        for name, side, patch in zip(
-            ("height", "width"), (self.height, self.width), self.transformer.patch_size[1:], strict=True
-        ):
-            if side < 1 or side % (self.codec.spatial_factor * patch):
-                raise ValueError(f"{name}={side}: give a multiple of {self.codec.spatial_factor * patch}")
+        _, rows, columns = (self.codec.spatial_factor * patch for patch in self.transformer.patch_size)
+        for name, side, multiple in (("height", self.height, rows), ("width", self.width, columns)):
+            if side < 1 or side % multiple:
+                raise ValueError(f"{name}={side}: give a multiple of {multiple}")
 
     @property
     def block_frames(self) -> int:

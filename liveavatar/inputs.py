@@ -163,7 +163,9 @@ def read_voice(path: str | os.PathLike[str], *, strict: bool = False) -> np.ndar
     return np.concatenate(list(stream_voice(path, chunk_s=10.0, strict=strict)))
 
 
-def stream_voice(path: str | os.PathLike[str], chunk_s: float = BLOCK_S, *, strict: bool = False) -> Iterator[np.ndarray]:
+def stream_voice(
+    path: str | os.PathLike[str], chunk_s: float = BLOCK_S, *, strict: bool = False
+) -> Iterator[np.ndarray]:
     """Pieces of `chunk_s` seconds (the last one shorter) of what `read_voice` gives, in bounded memory.
 
     A damaged or silent file is reported where the damage is met, so by the last piece at the latest.
@@ -245,7 +247,8 @@ def _decoded(path: Path) -> Iterator[np.ndarray]:
         except (av.FFmpegError, EOFError) as error:
             at_s = promise.n_decoded / max(promise.rate_hz, 1)
             raise InputError(
-                f"voice {path} is truncated or damaged after {at_s:.2f} s ({_reason(error)}); export or download it again"
+                f"voice {path} is truncated or damaged after {at_s:.2f} s ({_reason(error)}); "
+                "export or download it again"
             ) from error
         promise.check(path)
         if _wav_lacks_bytes(path) or _ends_inside_ogg_page(path):

@@ -97,8 +97,9 @@ def _list(args: argparse.Namespace) -> None:
         if part.name in there:
             print(f"{'':12} {_state(there[part.name])}")
     print(
-        f"{'in all':12} {sum(part.bytes for part in parts()) / 1e9:6.1f} GB; fetch with: python -m liveavatar weights get, or"
+        f"{'in all':12} {sum(part.bytes for part in parts()) / 1e9:6.1f} GB; the licence that counts stands on the hub's page"
     )
+    print("fetch with: python -m liveavatar weights get, or")
     for command in download_commands(args.weights or Path("ckpt")):
         print(f"  {command}")
 
@@ -136,14 +137,12 @@ def _verify(args: argparse.Namespace) -> None:
     from liveavatar.checkpoints.store import WeightsError
     from liveavatar.checkpoints.verify import verify
 
-    reports = verify(args.weights, with_digests=not args.fast)
+    with_digests = not args.fast
+    reports = verify(args.weights, with_digests)
     if args.json:
         print(json.dumps([asdict(report) for report in reports], indent=1))
-    else:
-        for report in reports:
-            print(
-                f"{report.name:12} {_state(report)}" + ("" if args.fast or not report.is_fine else f", {_digests(report)}")
-            )
+    for report in () if args.json else reports:
+        print(f"{report.name:12} {_state(report)}" + (f", {_digests(report)}" if with_digests and report.is_fine else ""))
     wrong = [report.name for report in reports if not report.is_fine]
     if wrong:
         raise WeightsError(f"{len(wrong)} of {len(reports)} parts of {args.weights} are not ready: {', '.join(wrong)}")
@@ -152,9 +151,7 @@ def _verify(args: argparse.Namespace) -> None:
 def _digests(report: PartReport) -> str:
     if report.digests == report.files:
         return "digests agree"
-    return (
-        f"{report.digests} of {report.files} digests are recorded, and agree" if report.digests else "no digest is recorded"
-    )
+    return f"{report.digests} of {report.files} digests are recorded and agree" if report.digests else "no digest recorded"
 
 
 def _convert(args: argparse.Namespace) -> None:
