@@ -96,9 +96,7 @@ def _list(args: argparse.Namespace) -> None:
         print(f"{'':12} {part.purpose}" + (f"; with {', '.join(part.extra)}" if part.extra else ""))
         if part.name in there:
             print(f"{'':12} {_state(there[part.name])}")
-    print(
-        f"{'in all':12} {sum(part.bytes for part in parts()) / 1e9:6.1f} GB; the licence that counts stands on the hub's page"
-    )
+    print(f"{'in all':12} {sum(part.bytes for part in parts()) / 1e9:6.1f} GB; the licence that counts is on the hub's page")
     print("fetch with: python -m liveavatar weights get, or")
     for command in download_commands(args.weights or Path("ckpt")):
         print(f"  {command}")
