@@ -218,7 +218,14 @@ def test_load_options_and_prompts_reach_the_pipeline(files: Path, pipeline: Fake
 
 
 @pytest.mark.parametrize(
-    "line", ['{"time": -1, "prompt": "a"}', '{"prompt": "a"}', "a smile", '{"time": NaN, "prompt": "a"}', '{"time": 1, "prompt": 2}']
+    "line",
+    [
+        '{"time": -1, "prompt": "a"}',
+        '{"prompt": "a"}',
+        "a smile",
+        '{"time": NaN, "prompt": "a"}',
+        '{"time": 1, "prompt": 2}',
+    ],
 )
 def test_a_wrong_line_of_prompts_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "p.jsonl").write_text('{"time": 0, "prompt": "a"}\n' + line + "\n")
@@ -392,9 +399,8 @@ def test_stream_interrupted_keeps_the_part(
 # -------------------------------------------------------------------------------------------------------- help, info
 
 
-VERBS = (["generate"], ["stream"], ["info"], ["weights"]) + tuple(
-    ["weights", verb] for verb in ("list", "verify", "convert", "sample", "get")
-)
+WEIGHTS_VERBS = ("list", "verify", "convert", "sample", "get")
+VERBS = (["generate"], ["stream"], ["info"], ["weights"], *(["weights", verb] for verb in WEIGHTS_VERBS))
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
