@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -67,7 +68,8 @@ class LiveAvatar(Method):
         found = {
             "profile": profile,
             "config": digest(asdict(get_profile(profile))),
-            "options": asdict(self._rollout(profile)),
+            # As it will be read back, so that a plan names only what differs.
+            "options": json.loads(json.dumps(asdict(self._rollout(profile)))),
             "weights": weights_digest(profile, self.setup.weights),
         }
         found |= {"size": list(size)} if size else {}
@@ -170,12 +172,18 @@ def weights_digest(profile: str, weights: str = "") -> str:
         from liveavatar.checkpoints.verify import identity
 
         return identity(Path(weights))
-    spec = importlib.util.find_spec("liveavatar")
-    if not weights and (spec is None or not spec.submodule_search_locations):
+    folder = Path(weights) if weights else _shipped_weights(profile)
+    if folder is None:
         return ""
-    folder = Path(weights) if weights else Path(spec.submodule_search_locations[0]) / "weights" / profile
     manifest = folder / "manifest.json"
     return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else ""
+
+
+def _shipped_weights(profile: str) -> Path | None:
+    spec = importlib.util.find_spec("liveavatar")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0]) / "weights" / profile
 
 
 def _folder_problem(weights: str) -> str:

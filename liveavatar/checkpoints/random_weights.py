@@ -9,8 +9,15 @@ from torch import Tensor, nn
 
 from liveavatar.checkpoints.load import replace_tensor
 
-_GAINS = (".gamma", "weight_g", "parametrizations.weight.original0", "casual_audio_encoder.weights", "latents_std")
-_GAINS += ("residual.gain", "residual.scale")
+_GAINS = (
+    ".gamma",
+    "weight_g",
+    "parametrizations.weight.original0",
+    "casual_audio_encoder.weights",
+    "latents_std",
+    "residual.gain",
+    "residual.scale",
+)
 _WEIGHTS = ("weight", "weight_v", "parametrizations.weight.original1")
 
 
