@@ -27,6 +27,7 @@ examples:
   python -m evalkit run table2 --limit 2 --metrics sync_c,dino_s --out runs/try
   python -m evalkit run ablations --suite full
   python -m evalkit run stress --seconds 600
+  python -m evalkit run table2 --profile s2v-14b --weights ckpt --out runs/table2-14b
   python -m evalkit run table2 --retry-failed
 """
 PLAN_EXAMPLES = "example:\n  python -m evalkit plan table2 --limit 2\n"
@@ -129,6 +130,12 @@ def _selections(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--limit", type=int, metavar="N", help="first N samples of a fixed shuffled order; marked partial")
     group.add_argument("--suite", default="quick", help="quick or full; default: quick")
     group.add_argument("--profile", default="nano", help="nano or s2v-14b; default: nano")
+    group.add_argument("--weights", default="", metavar="FOLDER", help="the generator's weights; s2v-14b needs them")
+    group.add_argument("--size", default="", metavar="WxH", help="pixels of generated videos; default: the profile's")
+    group.add_argument("--device", default="cpu", help="torch device of the generator; default: cpu")
+    group.add_argument("--dtype", default="", choices=("float32", "bfloat16"), help="default: as the device suits")
+    group.add_argument("--fp8", action="store_true", help="the generator's linear layers in 8 bits")
+    group.add_argument("--offload", action="store_true", help="what runs once per prompt stays on the processor")
     group.add_argument("--out", type=Path, metavar="RUN", help="run folder; default: runs/EXPERIMENT-SUITE")
     group.add_argument("--seconds", type=float, help="length of a stress stream; default: 10010")
     group.add_argument("--json", action="store_true", help="print JSON instead of text")

@@ -24,6 +24,7 @@ from evalkit.execution import (
     score_run,
 )
 from evalkit.experiments import experiment_names, get_experiment
+from evalkit.generator import GeneratorSetup, configured_method
 from evalkit.names import unknown
 from evalkit.plan import make_plan
 from evalkit.plugins import load_plugins
@@ -101,7 +102,7 @@ def doctor(options: argparse.Namespace) -> int:
     from evalkit.doctor import FAIL, examine
 
     selection = _selection(options)
-    checks = examine(get_experiment(options.experiment), selection.profile, _out(options, selection))
+    checks = examine(get_experiment(options.experiment), selection, _out(options, selection))
     lines = [f"{one.state:4}  {one.name:32} {one.detail}" + (f"  -> {one.fix}" if one.fix else "") for one in checks]
     failed = [one for one in checks if one.state == FAIL]
     lines.append(f"{len(failed)} problems" if failed else f"ready; next: python -m evalkit run {options.experiment}")
@@ -185,7 +186,14 @@ def _selection(options: argparse.Namespace) -> Selection:
         profile=options.profile,
         seconds=options.seconds,
         plugins=tuple(str(Path(one).resolve()) for one in options.plugin),
+        generator=_generator(options),
     )
+
+
+def _generator(options: argparse.Namespace) -> GeneratorSetup:
+    """Weights as a full path, so that a worker in another folder finds them."""
+    weights = str(Path(options.weights).resolve()) if options.weights and Path(options.weights).exists() else options.weights
+    return GeneratorSetup(weights, options.size, options.device, options.dtype, options.fp8, options.offload)
 
 
 def _options(options: argparse.Namespace) -> Options:
@@ -237,7 +245,9 @@ def _next_command(options: argparse.Namespace, folder: Path, exit_code: int) -> 
     if exit_code == WITH_FAILURES:
         return f"python -m evalkit status {folder}"
     name = getattr(options, "experiment", None) or load_definition(folder).name
-    return f"python -m evalkit run {name} --out {folder}" + (" (continues)" if exit_code == INTERRUPTED else "")
+    words = ["python -m evalkit run", name, "--out", str(folder)]
+    words += [] if options.profile == "nano" else ["--profile", options.profile]
+    return " ".join([*words, *_generator(options).words()]) + (" (continues)" if exit_code == INTERRUPTED else "")
 
 
 def _plan_lines(content: dict[str, Any], definition: Definition) -> list[str]:
@@ -272,11 +282,11 @@ def _experiments(_options: argparse.Namespace) -> list[dict[str, str]]:
 
 
 def _methods(options: argparse.Namespace) -> list[dict[str, str]]:
-    from evalkit.methods import get_method, method_names
+    from evalkit.methods import method_names
 
     found = []
     for name in method_names():
-        method = get_method(name)
+        method = configured_method(name, _generator(options))
         problem = method.problem(options.profile)
         about = f"{method.kind}: {method.title}; needs {method.needs or 'nothing'}"
         found.append({"name": name, "about": about + (f"; NOT READY: {problem}" if problem else "")})

@@ -9,6 +9,7 @@ from typing import Any
 
 from evalkit.errors import PrerequisiteMissingError
 from evalkit.experiments import Column, Row, Segments, SpeedProtocol, Table
+from evalkit.generator import GeneratorSetup
 from evalkit.records import SCHEMA_VERSION, dumps
 from evalkit.store import read_json, write_text
 
@@ -104,6 +105,7 @@ class Definition:
     stress: Segments | None = None
     packages: dict[str, str] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
+    generator: GeneratorSetup = field(default_factory=GeneratorSetup)
     selection: dict[str, Any] = field(default_factory=dict)
 
     def runnable(self) -> list[MethodInfo]:
@@ -138,6 +140,7 @@ class Definition:
         values = {one.name: content[one.name] for one in fields(cls) if one.name in content}
         values["seeds"] = tuple(content["seeds"])
         values["plugins"] = tuple(content.get("plugins", ()))
+        values["generator"] = GeneratorSetup(**content.get("generator", {}))
         values["methods"] = tuple(MethodInfo(**one) for one in content["methods"])
         values["metrics"] = tuple(_metric_from_json(one) for one in content["metrics"])
         values["datasets"] = tuple(_dataset_from_json(one) for one in content["datasets"])

@@ -18,7 +18,8 @@ from evalkit import measures
 from evalkit.definition import unique_columns
 from evalkit.experiments import Experiment
 from evalkit.fingerprint import file_sha256
-from evalkit.methods import get_method
+from evalkit.generator import configured_method
+from evalkit.resolve import Selection
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 LEAST_FREE_BYTES = 2 * 2**30
@@ -42,16 +43,16 @@ class Check:
     fix: str = ""
 
 
-def examine(experiment: Experiment, profile: str, out: Path) -> list[Check]:
+def examine(experiment: Experiment, selection: Selection, out: Path) -> list[Check]:
     """All checks for an experiment whose run will be written to `out`."""
     checks: list[Check] = []
     probes: list[Callable[[], Iterator[Check]]] = [
         _interpreter,
         _packages,
         _codecs,
-        lambda: _methods(experiment, profile),
-        lambda: _metrics(experiment, profile),
-        lambda: _weights(profile),
+        lambda: _methods(experiment, selection),
+        lambda: _metrics(experiment, selection.profile),
+        lambda: _weights(selection.profile),
         lambda: _place(out),
     ]
     for probe in probes:
@@ -95,10 +96,11 @@ def _codecs() -> Iterator[Check]:
             yield Check(f"codec {codec}", FAIL, f"PyAV cannot write {use}", "pip install --force-reinstall av")
 
 
-def _methods(experiment: Experiment, profile: str) -> Iterator[Check]:
+def _methods(experiment: Experiment, selection: Selection) -> Iterator[Check]:
     for name in experiment.methods:
-        problem = get_method(name).problem(profile)
-        yield Check(f"method {name}", FAIL if problem else OK, problem or get_method(name).needs)
+        method = configured_method(name, selection.generator)
+        problem = method.problem(selection.profile)
+        yield Check(f"method {name}", FAIL if problem else OK, problem or method.needs)
 
 
 def _metrics(experiment: Experiment, profile: str) -> Iterator[Check]:
@@ -109,13 +111,13 @@ def _metrics(experiment: Experiment, profile: str) -> Iterator[Check]:
 
 
 def _weights(profile: str) -> Iterator[Check]:
-    for package in ("liveavatar", "evalkit.metrics"):
+    # Weights that are not shipped are checked by the methods that need them; the metric networks are nano's.
+    packages = ("liveavatar", "evalkit.metrics") if profile == "nano" else ("evalkit.metrics",)
+    for package in packages:
         folder = _package_folder(package)
-        manifest = folder / "weights" / profile / "manifest.json" if folder else None
+        manifest = folder / "weights" / "nano" / "manifest.json" if folder else None
         if manifest is None or not manifest.is_file():
-            yield Check(
-                f"weights {package}", FAIL, f"no manifest for profile {profile}", "install the package with its weights"
-            )
+            yield Check(f"weights {package}", FAIL, "no manifest for profile nano", "install the package with its weights")
             continue
         content = json.loads(manifest.read_text(encoding="utf-8"))
         for name, sha256 in sorted(set(_declared(content))):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from evalkit.definition import DatasetInfo, Definition, MethodInfo, MetricInfo, 
 from evalkit.environment import main_packages
 from evalkit.errors import EvalkitError
 from evalkit.experiments import Experiment, Row, get_experiment
-from evalkit.methods import get_method, method_names
+from evalkit.generator import GeneratorSetup, configured_method
+from evalkit.methods import method_names
 from evalkit.names import choose, unknown
 from evalkit.progress import Console
 from evalkit.stress import prepare_segments
@@ -35,6 +36,7 @@ class Selection:
     profile: str = "nano"
     seconds: float | None = None
     plugins: tuple[str, ...] = ()
+    generator: GeneratorSetup = field(default_factory=GeneratorSetup)
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -82,7 +84,7 @@ def resolve(name: str, selection: Selection, run: Path, console: Console, build:
         suite=selection.suite,
         profile=selection.profile,
         seeds=_seeds(selection.seeds, experiment.seeds),
-        methods=_methods(experiment, methods, selection.profile),
+        methods=_methods(experiment, methods, selection),
         datasets=tuple(sets),
         metrics=tuple(_leave_out(metric, chosen) for metric in metrics),
         tables=experiment.tables,
@@ -93,6 +95,7 @@ def resolve(name: str, selection: Selection, run: Path, console: Console, build:
         stress=experiment.stress,
         packages=main_packages(),
         plugins=selection.plugins,
+        generator=selection.generator,
         selection=selection.to_json(),
     )
 
@@ -142,15 +145,15 @@ def _check_known(wanted: Sequence[str], here: Sequence[str]) -> None:
             raise EvalkitError(f"metric {name} is in no table of this experiment; its metrics: {', '.join(here)}")
 
 
-def _methods(experiment: Experiment, chosen: Sequence[str], profile: str) -> tuple[MethodInfo, ...]:
+def _methods(experiment: Experiment, chosen: Sequence[str], selection: Selection) -> tuple[MethodInfo, ...]:
     rows = {row.method: row for table in experiment.tables for row in table.rows}
-    infos = [_method(name, rows.get(name), profile) for name in chosen]
+    infos = [_method(name, rows.get(name), selection) for name in chosen]
     left = [row for name, row in rows.items() if name not in chosen]
     return (*infos, *(_left_out(row) for row in left))
 
 
-def _method(name: str, row: Row | None, profile: str) -> MethodInfo:
-    method = get_method(name)
+def _method(name: str, row: Row | None, selection: Selection) -> MethodInfo:
+    method, profile = configured_method(name, selection.generator), selection.profile
     problem = method.problem(profile)
     if problem:
         return MethodInfo(name, method.title, method.kind, method.version, reason=problem)

@@ -23,6 +23,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from liveavatar.load_options import add_load_options, chosen_profile, load_pipeline
+from liveavatar.weights_cli import add_weights_verb
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -42,6 +45,9 @@ examples:
   python -m liveavatar generate --reference face.jpg --audio voice.mp3 --out talk.mp4 --seed 7 --json
   ffmpeg -loglevel error -i voice.mp3 -f s16le -ar 16000 -ac 1 - \\
     | python -m liveavatar stream --reference face.png --out - | ffplay -
+  python -m liveavatar generate --profile s2v-14b --weights ckpt --device cpu --reference face.png --audio voice.wav \\
+    --prompts prompts.jsonl --out talk.mp4
+  python -m liveavatar weights list --weights ckpt
   python -m liveavatar info
 """
 
@@ -110,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=raw,
     )
     parser.set_defaults(command=None)
-    verbs = parser.add_subparsers(title="commands", metavar="{generate,stream,info}")
+    verbs = parser.add_subparsers(title="commands", metavar="{generate,stream,weights,info}")
 
     generate = verbs.add_parser(
         "generate", help="a video file from a picture and a sound file", epilog=EXAMPLES, formatter_class=raw
@@ -134,7 +140,14 @@ def _parser() -> argparse.ArgumentParser:
     stream.add_argument("--out", type=Path, required=True, help="video to write (.mp4), or - for a live MP4 to a pipe")
     stream.set_defaults(command=_stream)
 
-    info = verbs.add_parser("info", help="profile, parameters, digests of the weights, what it can do")
+    add_weights_verb(verbs)
+
+    info = verbs.add_parser(
+        "info",
+        help="profile, parameters, digests of the weights, what it can do",
+        epilog="examples:\n  python -m liveavatar info\n  python -m liveavatar info --profile s2v-14b --json\n",
+        formatter_class=raw,
+    )
     info.add_argument("--profile", default="nano", help="which model (default: nano)")
     info.add_argument("--json", action="store_true", help="print as JSON")
     info.set_defaults(command=_info)
@@ -145,23 +158,18 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     """What both generating commands take."""
     parser.add_argument("--reference", type=Path, required=True, help="picture of the character: PNG, JPEG or WebP")
     parser.add_argument("--prompt", default="", help="what the video shows, in words")
+    parser.add_argument(
+        "--prompts",
+        type=Path,
+        metavar="FILE",
+        help='prompts that take over, as JSON lines {"time": 2.4, "prompt": "..."}',
+    )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same video (default: 0)")
-    parser.add_argument("--profile", default="nano", help="which model (default: nano)")
     parser.add_argument("--steps", type=int, help="Euler steps per block (default: the profile's)")
     parser.add_argument("--cache", choices=("timestep", "clean"), help="key/value caches (default: the profile's)")
     parser.add_argument("--no-aas", action="store_true", help="keep the given picture as attention sink")
     parser.add_argument("--no-rolling-rope", action="store_true", help="leave the sink at its first position")
-    parser.add_argument("--threads", type=int, help="processor threads for the model (default: all)")
-
-
-def _profile(args: argparse.Namespace) -> ProfileConfig:
-    from liveavatar.config import profile
-    from liveavatar.inputs import InputError
-
-    try:
-        return profile(args.profile)
-    except ValueError as error:
-        raise InputError(f"--profile: {error}") from error
+    add_load_options(parser)
 
 
 def _options(args: argparse.Namespace) -> RolloutOptions:
@@ -175,7 +183,7 @@ def _options(args: argparse.Namespace) -> RolloutOptions:
     asked |= {"aas": False} if args.no_aas else {}
     asked |= {"rolling_rope": False} if args.no_rolling_rope else {}
     try:
-        return dataclasses.replace(_profile(args).rollout, **asked)
+        return dataclasses.replace(chosen_profile(args).rollout, **asked)
     except ValueError as error:
         raise InputError(str(error)) from error
 
@@ -190,22 +198,20 @@ def _check_target(path: Path) -> None:
         raise InputError(str(error)) from error
 
 
+def _prompts(args: argparse.Namespace) -> list[tuple[float, str]]:
+    from liveavatar.prompt_file import read_prompts
+
+    return read_prompts(args.prompts) if args.prompts is not None else []
+
+
 def _load(args: argparse.Namespace) -> Any:
-    """The pipeline, on as many threads as asked."""
-    from liveavatar.inputs import InputError
-
-    if args.threads is not None:
-        if args.threads < 1:
-            raise InputError(f"--threads {args.threads}: give 1 or more")
-        import torch
-
-        torch.set_num_threads(args.threads)
+    """The pipeline; what is wrong with weights or packages is said in one line."""
     from liveavatar.checkpoints.store import WeightsError
-    from liveavatar.pipeline import load
+    from liveavatar.optional import MissingPackageError
 
     try:
-        return load(profile=args.profile)
-    except WeightsError as error:
+        return load_pipeline(args)
+    except (WeightsError, MissingPackageError) as error:
         raise NotReadyError(str(error)) from error
 
 
@@ -220,7 +226,7 @@ def _generate(args: argparse.Namespace) -> None:
     _check_target(args.out)
     if args.timeline is not None and not args.timeline.parent.is_dir():
         raise InputError(f"timeline folder {args.timeline.parent} does not exist; make it first")
-    options = _options(args)
+    options, prompts = _options(args), _prompts(args)
     progress = ProgressLine() if sys.stderr.isatty() else None
     with progress or contextlib.nullcontext():
         result = _load(args).generate(
@@ -232,6 +238,7 @@ def _generate(args: argparse.Namespace) -> None:
             options=options,
             timeline=args.timeline,
             progress=progress,
+            prompts=prompts,
         )
     _tell_result(args, result)
 
@@ -287,9 +294,9 @@ def _stream(args: argparse.Namespace) -> None:
         raise InputError("--out - writes a binary video; send it to a program or a file, for example | ffplay -")
     if sys.stdin.isatty():
         raise InputError("no sound on standard input; pipe raw s16le 16 kHz mono into it (examples: stream --help)")
-    config, options = _profile(args), _options(args)
+    config, options, prompts = chosen_profile(args), _options(args), _prompts(args)
     picture = read_picture(args.reference, config.height, config.width)
-    session = _load(args).open(picture, prompt=args.prompt, seed=args.seed, sample_id="", options=options)
+    session = _load(args).open(picture, prompt=args.prompt, seed=args.seed, sample_id="", options=options, prompts=prompts)
     pieces = pcm_pieces(sys.stdin.buffer)
     first = next(pieces, None)
     if first is None:
@@ -423,7 +430,7 @@ class LatencyMeter:
 def _info(args: argparse.Namespace) -> None:
     import dataclasses
 
-    config = _profile(args)
+    config = chosen_profile(args)
     weights = [_weights_file(path) for path in sorted((WEIGHTS / config.name).glob("*.safetensors"))]
     if args.json:
         print(json.dumps({"profile": dataclasses.asdict(config), "weights": weights}))
@@ -436,8 +443,8 @@ def _info(args: argparse.Namespace) -> None:
     for file in weights:
         print(f"weights     {file['name']}: {file['parameters']:,} parameters, sha256 {file['sha256'][:16]}")
     if not weights:
-        print(f"weights     none in the package for this profile ({config.name})")
-    print("can         generate (files), stream (raw sound in, live MP4 out)")
+        print(f"weights     none in the package for this profile ({config.name}); see: python -m liveavatar weights list")
+    print("can         generate (files), stream (raw sound in, live MP4 out), weights (list, verify, convert, sample, get)")
 
 
 def _weights_file(path: Path) -> dict[str, Any]:

@@ -127,7 +127,30 @@ _ROLLOUT_VALUES: dict[str, tuple[str, ...]] = {
     "decoder": ("light", "vae"),
     "prime": ("reference", "still"),
     "decode": ("block", "end"),
+    "audio_context": ("window", "file", "clip"),
 }
+
+
+@dataclass(frozen=True)
+class SpeechConfig:
+    """The official voice front end: wav2vec2 over a rolling window. Its network's sizes are in its own `config.json`.
+
+    window_frames: video frames of sound that the encoder sees for a block, the look-ahead included.
+    look_ahead_frames: sound after a block's own that the block waits for.
+    """
+
+    sample_rate: int = 16_000
+    window_frames: int = 250
+    look_ahead_frames: int = 5
+
+    def __post_init__(self) -> None:
+        if self.look_ahead_frames < 1:
+            raise ValueError(f"look_ahead_frames={self.look_ahead_frames}: a block's last row needs at least 1")
+        if self.window_frames < self.look_ahead_frames + 24:
+            raise ValueError(
+                f"window_frames={self.window_frames}: give at least two blocks and the look-ahead, "
+                f"{self.look_ahead_frames + 24}"
+            )
 
 
 @dataclass(frozen=True)
@@ -174,6 +197,9 @@ class RolloutOptions:
     prime: what the decoder has seen before the stream: the "reference" latent, or 7 of the "still" picture (release).
     decode: after every "block", or clip by clip at the "end", each clip behind the coded frames before it (the release on
         one device; memory grows with the stream).
+    audio_context: the sound that a block's voice is made from (wav2vec2 only). "window": a rolling window, the same in
+        streams and files. "file": all of it, so nothing comes before the sound has ended (the release, from files).
+        "clip": each clip of `clip_blocks` blocks alone (the release, when streaming).
     """
 
     steps: int = 4
@@ -205,6 +231,7 @@ class RolloutOptions:
     decoder: str = "light"
     prime: str = "reference"
     decode: str = "block"
+    audio_context: str = "window"
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -286,12 +313,18 @@ class ProfileConfig:
     name: str
     transformer: TransformerConfig
     codec: CodecConfig
-    audio: AudioConfig = field(default_factory=AudioConfig)
+    audio: AudioConfig | SpeechConfig = field(default_factory=AudioConfig)
     rollout: RolloutOptions = field(default_factory=RolloutOptions)
     height: int = 128
     width: int = 96
     fps: int = 25
     block_latents: int = 3
+
+    def __post_init__(self) -> None:
+        _, rows, columns = (self.codec.spatial_factor * patch for patch in self.transformer.patch_size)
+        for name, side, multiple in (("height", self.height, rows), ("width", self.width, columns)):
+            if side < 1 or side % multiple:
+                raise ValueError(f"{name}={side}: give a multiple of {multiple}")
 
     @property
     def block_frames(self) -> int:
@@ -354,7 +387,8 @@ def s2v_14b(size: str = "release") -> ProfileConfig:
     size: "release", 704x384 px, what the released code makes of a 16:9 picture when asked for 720x400 (`sizes.py` has its
     rule for any picture); "paper", 720x400 px.
 
-    Not in `PROFILES`: its weights are not shipped; they come from a folder that the user downloaded.
+    Its weights are not shipped; they come from a folder that the user downloaded, and its sizes from that folder's
+    `config.json`.
     """
     _allowed("size", size, *S2V_SIZES)
     return ProfileConfig(
@@ -370,6 +404,7 @@ def s2v_14b(size: str = "release") -> ProfileConfig:
             temporal_downsample=(False, True, True),
             pixel_patch=1,
         ),
+        audio=SpeechConfig(),
         rollout=released_rollout(),
         height=S2V_SIZES[size][0],
         width=S2V_SIZES[size][1],
@@ -396,7 +431,7 @@ def official_transformer(values: Mapping[str, object]) -> TransformerConfig:
     return TransformerConfig(**known, motion="packed" if values.get("enable_framepack") else "plain")  # type: ignore[arg-type]
 
 
-PROFILES = {"nano": nano}
+PROFILES = {"nano": nano, "s2v-14b": s2v_14b}
 
 
 def profile(name: str) -> ProfileConfig:

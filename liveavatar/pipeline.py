@@ -1,28 +1,29 @@
-"""Load a profile's weights once, then open as many streams as wanted, or make files."""
+"""Load a profile's networks once, then open as many streams as wanted, or make files: the same code for every profile."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from liveavatar.checkpoints.store import WeightsFolder, open_weights
-from liveavatar.config import ProfileConfig, RolloutOptions
-from liveavatar.config import profile as profile_named
-from liveavatar.model.codec import ClipDecoder, Codec, VaeStreamDecoder
-from liveavatar.model.light_decoder import LightDecoder, LightStreamDecoder
-from liveavatar.model.text import HashedWords
-from liveavatar.model.transformer import S2VTransformer
+from liveavatar.components import SHIPPED_WEIGHTS, Components, Size, build, placement
+from liveavatar.config import RolloutOptions
+from liveavatar.model.codec import ClipDecoder, VaeStreamDecoder
+from liveavatar.model.light_decoder import LightStreamDecoder
 from liveavatar.streaming.picture import picture_latents, recoder
-from liveavatar.streaming.session import Session
+from liveavatar.streaming.prompts import TextKeys
+from liveavatar.streaming.session import Session, StreamDecoder, StreamParts, Texts
+from liveavatar.streaming.text import TextEachCall
 
-SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
+__all__ = ["SHIPPED_WEIGHTS", "GenerationResult", "Pipeline", "TimedPrompt", "load"]
+
+TimedPrompt = tuple[float, str]  # seconds from the stream's start, prompt
 
 
 @dataclass(frozen=True)
@@ -44,18 +45,10 @@ class GenerationResult:
 class Pipeline:
     """The networks of one profile on one device, shared by all sessions."""
 
-    def __init__(self, config: ProfileConfig, weights: WeightsFolder) -> None:
-        self.config, self.weights = config, weights
-        self.codec, self.light = Codec(config.codec), LightDecoder(config.codec)
-        weights.load_into("codec", self.codec)
-        weights.load_into("light_decoder", self.light)
-        c, tensors = config.transformer, weights.tensors("generator")
-        self.transformer, self.words = S2VTransformer(c), HashedWords(c.text_dim, c.text_len)
-        networks: dict[str, nn.Module] = {"transformer.": self.transformer, "words.": self.words}
-        for prefix, network in networks.items():
-            network.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-        for network in (self.codec, self.light, self.transformer, self.words):
-            network.eval().requires_grad_(False)
+    def __init__(self, components: Components) -> None:
+        self.components, self.config = components, components.config
+        self.codec, self.transformer = components.codec, components.transformer
+        self.texts = TextKeys(components.transformer, components.prompt_rows)
 
     @torch.inference_mode()
     def open(
@@ -65,32 +58,52 @@ class Pipeline:
         seed: int = 0,
         sample_id: str = "",
         options: RolloutOptions | None = None,
+        prompts: Iterable[TimedPrompt] = (),
     ) -> Session:
-        """Start a stream from a picture (uint8 [H, W, 3] of the profile's size)."""
+        """Start a stream from a picture (uint8 [H, W, 3] of the profile's size).
+
+        prompts: others that begin to hold in mid-stream, see `Session.set_prompt`.
+        """
         expected = (self.config.height, self.config.width, 3)
         if reference.shape != expected or reference.dtype != np.uint8:
             given = f"{reference.dtype} {reference.shape}"
             raise ValueError(f"reference is {given}; give uint8 {expected}, as inputs.read_picture makes it")
         options = options or self.config.rollout
-        picture = _as_video(reference)
+        picture = self._as_video(reference)
         coded = picture_latents(self.codec, picture, options, self.config.transformer.motion_latents)
-        decoder = self._decoder(options, picture, coded.priming)
-        text = self.words(self.words.word_ids(prompt)[None])
-        recode = recoder(self.codec, self.codec.encode(picture)) if options.aas_content == "recoded" else None
-        key = (seed, sample_id)
-        return Session(self.transformer, self.config, options, decoder, text, coded.sink, key, coded.motion, recode)
-
-    def _decoder(self, options: RolloutOptions, picture: Tensor, priming: Tensor) -> object:
-        """The decoder that the options name, primed."""
-        if options.decode == "end":
-            return ClipDecoder(self.codec, picture, options.still_frames)
-        decoder = LightStreamDecoder(self.light) if options.decoder == "light" else VaeStreamDecoder(self.codec)
-        decoder.prime(priming)
-        return decoder
+        recode = recoder(self.codec, self.encode_picture(reference)) if options.aas_content == "recoded" else None
+        conditions, decoder = self.components.conditions(options), self._decoder(options, picture, coded.priming)
+        parts = StreamParts(self.transformer, conditions, decoder, self._texts(options), coded.sink, coded.motion, recode)
+        session = Session(parts, self.config, options, prompt, (seed, sample_id))
+        for from_s, later in prompts:
+            session.set_prompt(later, from_s)
+        return session
 
     def encode_picture(self, picture: np.ndarray) -> Tensor:
-        """uint8 [H, W, 3] -> latent [1, z, 1, h, w], coded alone."""
-        return self.codec.encode(_as_video(picture))
+        """uint8 [H, W, 3] -> float32 latent [1, z, 1, h, w], coded alone."""
+        return self.codec.encode(self._as_video(picture))
+
+    def _as_video(self, picture: np.ndarray) -> Tensor:
+        """uint8 [H, W, 3] -> [1, 3, 1, H, W] in [-1, 1] on the codec's device."""
+        device = next(self.codec.parameters()).device
+        return torch.from_numpy(picture.copy()).to(device).permute(2, 0, 1)[None, :, None].float() / 127.5 - 1
+
+    def _texts(self, options: RolloutOptions) -> Texts:
+        """A prompt's keys and values per layer: kept, or made anew in each evaluation."""
+        if options.text_keys == "cached":
+            return self.texts
+        return lambda prompt: TextEachCall(self.transformer, self.components.prompt_rows(prompt))
+
+    def _decoder(self, options: RolloutOptions, picture: Tensor, priming: Tensor) -> StreamDecoder:
+        """The decoder that the options name, which has seen the still picture: what comes out next are whole blocks."""
+        if options.decode == "end":
+            return ClipDecoder(self.codec, picture, options.still_frames)
+        if options.decoder == "light" and self.components.light is None:
+            raise ValueError(f"decoder='light': profile {self.config.name} has none; use decoder='vae'")
+        light = self.components.light if options.decoder == "light" else None
+        decoder = VaeStreamDecoder(self.codec) if light is None else LightStreamDecoder(light)
+        decoder.prime(priming)
+        return decoder
 
     def generate(
         self,
@@ -104,6 +117,7 @@ class Pipeline:
         timeline: Path | None = None,
         audio_codec: str = "aac",
         progress: Callable[[int, int], None] | None = None,
+        prompts: Iterable[TimedPrompt] = (),
     ) -> GenerationResult:
         """A video file from a picture file and a voice file; frames are written as they are made.
 
@@ -119,7 +133,7 @@ class Pipeline:
             writer = stack.enter_context(
                 VideoWriter(out, c.width, c.height, c.fps, voice, audio_rate=c.sample_rate, audio_codec=audio_codec)
             )
-            session = self.open(picture, prompt, seed, sample_id, options)
+            session = self.open(picture, prompt, seed, sample_id, options, prompts)
             log.span(*session.prefill_span)
             for chunks in (session.push(voice), session.flush()):
                 for chunk in chunks:
@@ -133,14 +147,20 @@ class Pipeline:
         return GenerationResult(session.frames_out, c.fps, c.width, c.height, time.perf_counter() - start)
 
 
-def _as_video(picture: np.ndarray) -> Tensor:
-    """uint8 [H, W, 3] -> [1, 3, 1, H, W] in [-1, 1]."""
-    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None, :, None].float() / 127.5 - 1
+def load(
+    profile: str = "nano",
+    device: str = "cpu",
+    weights: Path | str | None = None,
+    dtype: str | None = None,
+    fp8: bool = False,
+    offload: bool = False,
+    size: Size | None = None,
+) -> Pipeline:
+    """The pipeline of a profile with its shipped weights, those of another folder, or random ones.
 
-
-def load(profile: str = "nano", device: str = "cpu", weights: Path | None = None) -> Pipeline:
-    """The pipeline of a profile with its shipped weights, or those of another folder."""
-    if device != "cpu":
-        raise ValueError(f"device={device!r}: the nano profile runs on 'cpu'")
-    config = profile_named(profile)
-    return Pipeline(config, open_weights(weights or SHIPPED_WEIGHTS / profile))
+    device: a torch device. weights: a folder; "random" or "random-tiny" to measure and to test. dtype: "float32" or
+    "bfloat16"; None suits the device. fp8: linear layers of the transformer in 8 bits. offload: networks that run once
+    per prompt stay on the processor. size: width and height of the video in pixels, multiples of 16.
+    Raises ValueError for what does not exist, WeightsError for what is wrong with a folder.
+    """
+    return Pipeline(build(profile, weights, placement(device, dtype, fp8, offload), size))

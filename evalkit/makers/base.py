@@ -8,6 +8,7 @@ from pathlib import Path
 
 from evalkit.datasets import LoadedSet, Sample, load_set
 from evalkit.definition import Definition, load_definition
+from evalkit.generator import configured_method
 from evalkit.jobs import Part, WorkItem
 from evalkit.methods import get_method
 from evalkit.methods.base import CONTROL, ControlInputs, Inputs, Session
@@ -43,7 +44,8 @@ class Maker(ABC):
         """A method's session, loaded once."""
         if method not in self._sessions:
             clock = time.monotonic()
-            self._sessions[method] = get_method(method).load(self.definition.profile)
+            configured = configured_method(method, self.definition.generator)
+            self._sessions[method] = configured.load(self.definition.profile)
             self.load_s[method] = round(time.monotonic() - clock, 3)
         return self._sessions[method]
 

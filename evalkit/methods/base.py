@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     import numpy as np
 
+    from evalkit.generator import GeneratorSetup
+
 SYSTEM, CONTROL, ABLATION = "system", "control", "ablation"
 VIDEO, TIMELINE = "video.mp4", "timeline.jsonl"
 
@@ -71,6 +73,9 @@ class Method(ABC):
     kind: ClassVar[str] = SYSTEM
     version: ClassVar[str] = "1"
     needs: ClassVar[str] = ""
+
+    def configure(self, setup: GeneratorSetup) -> None:  # noqa: B027 - only our own generator listens
+        """Told before anything else is asked: where the generator's weights lie and how it is to run."""
 
     @abstractmethod
     def load(self, profile: str) -> Session:

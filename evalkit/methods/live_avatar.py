@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import PrerequisiteMissingError
 from evalkit.fingerprint import digest
+from evalkit.generator import GeneratorSetup
 from evalkit.methods.base import ABLATION, SYSTEM, TIMELINE, VIDEO, Generation, Inputs, Method, Session
 
 if TYPE_CHECKING:
@@ -19,18 +21,26 @@ if TYPE_CHECKING:
 
     from liveavatar.pipeline import Pipeline
 
-SUPPORTED_PROFILES = ("nano",)
+SUPPORTED_PROFILES = ("nano", "s2v-14b")
+RANDOM_WEIGHTS = ("random", "random-tiny")
+# GenBench's portraits stand upright; the area is about that of the release's 704x384.
+DEFAULT_SIZES = {"nano": "", "s2v-14b": "432x576"}
 
 
 class LiveAvatar(Method):
     """The streaming rollout under one set of options."""
 
     version = "1"
-    needs = "nano weights (shipped)"
+    needs = "nano weights (shipped), or a folder of s2v-14b's"
 
     def __init__(self, name: str, title: str, kind: str = SYSTEM, **options: Any) -> None:
         self.name, self.title, self.options = name, title, options
         self.kind = kind  # type: ignore[misc]  # the same class serves the system and its ablations
+        self.setup = GeneratorSetup()
+
+    def configure(self, setup: GeneratorSetup) -> None:
+        """Where the weights lie and how the generator runs."""
+        self.setup = setup
 
     def load(self, profile: str) -> Session:
         """Load the weights once."""
@@ -39,26 +49,64 @@ class LiveAvatar(Method):
             raise PrerequisiteMissingError(problem)
         from liveavatar import pipeline
 
-        return LiveAvatarSession(pipeline.load(profile=profile), self._rollout(profile))
+        loaded = pipeline.load(
+            profile=profile,
+            device=self.setup.device,
+            weights=self.setup.weights or None,
+            dtype=self.setup.dtype or None,
+            fp8=self.setup.fp8,
+            offload=self.setup.offload,
+            size=self._size(profile),
+        )
+        return LiveAvatarSession(loaded, self._rollout(profile))
 
     def identity(self, profile: str) -> dict[str, Any]:
-        """Profile, its sizes, options and the digest of the shipped weights."""
+        """Profile, its sizes, options, types and the digest of the weights."""
         from liveavatar.config import profile as get_profile
 
-        return {
+        size = self._size(profile)
+        found = {
             "profile": profile,
             "config": digest(asdict(get_profile(profile))),
-            "options": asdict(self._rollout(profile)),
-            "weights": weights_digest(profile),
+            # As it will be read back, so that a plan names only what differs.
+            "options": json.loads(json.dumps(asdict(self._rollout(profile)))),
+            "weights": weights_digest(profile, self.setup.weights),
         }
+        found |= {"size": list(size)} if size else {}
+        # The type follows the device where none was asked for.
+        types = [self.setup.dtype or ("" if self.setup.device == "cpu" else "bfloat16"), "fp8" if self.setup.fp8 else ""]
+        return found | ({"types": types} if any(types) else {})
 
     def problem(self, profile: str) -> str:
         """Missing weights or an unknown profile, with the fix."""
         if profile not in SUPPORTED_PROFILES:
             return f"{self.name} has no profile {profile} yet; use --profile nano"
-        if not weights_digest(profile):
+        problem = self._setup_problem(profile) or (_folder_problem(self.setup.weights) if profile != "nano" else "")
+        if problem:
+            return f"{self.name}: {problem}"
+        if not weights_digest(profile, self.setup.weights):
             return f"{self.name} needs the weights of profile {profile}; train them: python -m liveavatar.training --help"
         return ""
+
+    def _setup_problem(self, profile: str) -> str:
+        """A size that is none, or that the profile does not take."""
+        from dataclasses import replace
+
+        from liveavatar.config import profile as get_profile
+
+        try:
+            size = self._size(profile)
+            if size is not None:
+                replace(get_profile(profile), width=size[0], height=size[1])
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def _size(self, profile: str) -> tuple[int, int] | None:
+        """Width and height of the videos; None: the profile's only one."""
+        from liveavatar.load_options import parse_size
+
+        return parse_size(self.setup.size or DEFAULT_SIZES[profile] or None)
 
     def _rollout(self, profile: str) -> Any:
         from dataclasses import replace
@@ -113,13 +161,45 @@ class LiveAvatarSession(Session):
         return Generation(out_dir / VIDEO, None, writer.frames_written, float(config.fps), details)
 
 
-def weights_digest(profile: str) -> str:
-    """sha256 of the manifest of the shipped weights, which names the digest of each file; empty when there are none."""
+def weights_digest(profile: str, weights: str = "") -> str:
+    """One digest of all weights in use; empty when there are none.
+
+    nano: sha256 of the manifest, which names the digest of each file. Others: see `checkpoints.verify.identity`.
+    """
+    if weights in RANDOM_WEIGHTS:
+        return weights
+    if profile != "nano":
+        from liveavatar.checkpoints.verify import identity
+
+        return identity(Path(weights))
+    folder = Path(weights) if weights else _shipped_weights(profile)
+    if folder is None:
+        return ""
+    manifest = folder / "manifest.json"
+    return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else ""
+
+
+def _shipped_weights(profile: str) -> Path | None:
     spec = importlib.util.find_spec("liveavatar")
     if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0]) / "weights" / profile
+
+
+def _folder_problem(weights: str) -> str:
+    """What is wrong with a checkpoint folder, by its headers; empty when nothing is."""
+    if not weights:
+        return "profile s2v-14b needs --weights FOLDER; what must be in it: python -m liveavatar weights list"
+    if weights in RANDOM_WEIGHTS:
         return ""
-    manifest = Path(spec.submodule_search_locations[0]) / "weights" / profile / "manifest.json"
-    return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else ""
+    from liveavatar.checkpoints.store import WeightsError
+    from liveavatar.checkpoints.verify import verify
+
+    try:
+        wrong = [report for report in verify(Path(weights), with_digests=False) if not report.is_fine]
+    except WeightsError as error:
+        return str(error)
+    return f"{wrong[0].name}: {wrong[0].problem}" if wrong else ""
 
 
 def live_avatar() -> Method:

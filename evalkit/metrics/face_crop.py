@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evalkit.metrics.base import Clip
+
 Box = Sequence[float]
 """x0, y0, x1, y1 relative to the picture, 0..1."""
 
@@ -35,6 +37,29 @@ LOWER_FACE = CropRegion(width=1.15, height=0.76, down=0.27)
 """Mouth and jaw of every composition of the nano world, profiles and moving heads included."""
 
 LOWER_FACE_SIZE: Size = (36, 56)
+
+
+def box_in_video(clip: Clip) -> Box:
+    """The reference picture's face box as it lies in the clip, whose aspect may differ: generators crop the picture.
+
+    The crop is `liveavatar.inputs.crop_box`. Videos of the picture's own aspect, and samples without a picture, have the
+    box as it is.
+    """
+    box = tuple(float(value) for value in clip.sample.face_box)
+    if not hasattr(clip.sample, "inputs"):
+        return box
+    from PIL import Image
+
+    from liveavatar.inputs import crop_box
+
+    with Image.open(clip.sample.inputs().image) as picture:
+        width, height = picture.size
+    if width * clip.height == height * clip.width:
+        return box
+    left, top, right, bottom = crop_box((width, height), (clip.width, clip.height))
+    x0, x1 = ((x * width - left) / (right - left) for x in box[::2])
+    y0, y1 = ((y * height - top) / (bottom - top) for y in box[1::2])
+    return x0, y0, x1, y1
 
 
 class FaceCrop:

@@ -77,8 +77,9 @@ def read_picture(path: Path | str) -> np.ndarray:
 
 
 def crop_to_aspect(picture: np.ndarray, aspect: float) -> np.ndarray:
-    """The middle of a picture [H, W, 3] with width / height = aspect: what a generator of that format saw."""
+    """The part of a picture [H, W, 3] with width / height = aspect that a generator of that format is given."""
+    from liveavatar.inputs import crop_box
+
     height, width = picture.shape[:2]
-    kept_width, kept_height = min(width, round(height * aspect)), min(height, round(width / aspect))
-    top, left = (height - kept_height) // 2, (width - kept_width) // 2
-    return picture[top : top + kept_height, left : left + kept_width]
+    left, top, right, bottom = (round(edge) for edge in crop_box((width, height), (aspect, 1.0)))
+    return picture[top:bottom, left:right]

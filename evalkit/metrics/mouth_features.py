@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from evalkit.metrics.base import Backbone, Clip, Extractor, FeatureStream
-from evalkit.metrics.face_crop import LOWER_FACE, FaceCrop
+from evalkit.metrics.face_crop import LOWER_FACE, FaceCrop, box_in_video
 from evalkit.metrics.mouth_net import MouthNet
 from evalkit.metrics.rows import Rows
 from evalkit.metrics.weights import load_nano, nano_backbone
@@ -36,7 +36,7 @@ class MouthStream(FeatureStream):
 
     def __init__(self, network: MouthNet, clip: Clip):
         self._network = network
-        self._crop = FaceCrop(clip.sample.face_box, clip.width, clip.height, LOWER_FACE, network.config.face_size)
+        self._crop = FaceCrop(box_in_video(clip), clip.width, clip.height, LOWER_FACE, network.config.face_size)
         self._opening = Rows()
 
     @torch.inference_mode()

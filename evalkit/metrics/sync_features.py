@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from evalkit.metrics.base import Backbone, Clip, Extractor, FeatureStream
-from evalkit.metrics.face_crop import LOWER_FACE, FaceCrop
+from evalkit.metrics.face_crop import LOWER_FACE, FaceCrop, box_in_video
 from evalkit.metrics.mfcc import COEFFICIENTS, MfccStream
 from evalkit.metrics.rows import Rows
 from evalkit.metrics.sync_distance import window_count
@@ -48,7 +48,7 @@ class SyncStream(FeatureStream):
     def __init__(self, network: SyncNet, clip: Clip):
         self._network = network
         self._has_audio = clip.has_audio
-        self._crop = FaceCrop(clip.sample.face_box, clip.width, clip.height, LOWER_FACE, network.config.face_size)
+        self._crop = FaceCrop(box_in_video(clip), clip.width, clip.height, LOWER_FACE, network.config.face_size)
         self._faces = torch.zeros(0, 3, *network.config.face_size)
         self._mfcc = MfccStream()
         self._columns = np.zeros((0, COEFFICIENTS))

@@ -36,7 +36,7 @@ LORA_RANK = 128
 class Part:
     """One network of the profile: what it is for, from which hub, which files, and how much they hold when published.
 
-    bytes_each: per stored value. extra: small files that belong to it.
+    bytes_each: per stored value. extra: small files that belong to it. licence: as its hub states it.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Part:
     values: int
     bytes_each: int
     extra: tuple[str, ...] = ()
+    licence: str = "Apache-2.0"
 
     @property
     def bytes(self) -> int:

@@ -7,7 +7,6 @@ ones stand (`config.json`, shapes). What loads this folder loads the published o
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from liveavatar.checkpoints.layout import (
     wav2vec_layout,
 )
 from liveavatar.checkpoints.official import BASE_FOLDER, LORA_FOLDER, SHARD_STEM
+from liveavatar.checkpoints.random_weights import random_tensor
 from liveavatar.checkpoints.store import WeightsError
 from liveavatar.checkpoints.verify import write_checksums
 from liveavatar.model.umt5 import UMT5Sizes
@@ -57,7 +57,7 @@ TINY_WAV2VEC: dict[str, Any] = WAV2VEC_LARGE | {
     "num_conv_pos_embedding_groups": 4,
     "pad_token_id": 0,
 }
-_TINY_VAE_DIM = 4
+TINY_VAE_DIM = 4
 
 
 def write_sample(root: Path, seed: int = 0) -> list[Path]:
@@ -79,25 +79,14 @@ def write_sample(root: Path, seed: int = 0) -> list[Path]:
     files += _write_text(base, generator)
     files += _write_voice(base / "wav2vec2-large-xlsr-53-english", generator)
     files.append(base / "Wan2.1_VAE.pth")
-    torch.save(_random(vae_layout(_TINY_VAE_DIM), generator, torch.float32), files[-1])
+    torch.save(_random(vae_layout(TINY_VAE_DIM), generator, torch.float32), files[-1])
     write_checksums(root, files)
     return files
 
 
 def _random(layout: Layout, generator: torch.Generator, dtype: torch.dtype = torch.bfloat16) -> dict[str, Tensor]:
-    """Values that keep signals at about their size: weights by fan-in, norms near one, biases and modulations small."""
-    tensors = {}
-    for name, shape in layout.items():
-        value = torch.randn(shape, generator=generator)
-        is_gain = name.endswith((".gamma", "weight_g")) or (name.endswith("weight") and len(shape) == 1)
-        if is_gain or name == "casual_audio_encoder.weights":
-            value = 1 + 0.1 * value
-        elif name.endswith(("weight", "weight_v")) and len(shape) > 1:
-            value = value / math.sqrt(math.prod(shape[1:]))
-        else:
-            value = 0.1 * value
-        tensors[name] = value.to(dtype)
-    return tensors
+    """Random tensors of a layout, by name."""
+    return {name: random_tensor(name, shape, generator, dtype) for name, shape in layout.items()}
 
 
 def _save(tensors: dict[str, Tensor], file: Path) -> Path:

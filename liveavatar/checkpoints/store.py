@@ -39,10 +39,14 @@ class WeightsFolder:
             raise WeightsError(f"{file} does not match its recorded sha256; it is damaged or was replaced: reinstall it")
         return {key: value.float() if value.is_floating_point() else value for key, value in load_file(file).items()}
 
-    def load_into(self, name: str, module: nn.Module) -> None:
-        """Fill a module; raises WeightsError naming missing, unknown or misshapen tensors."""
+    def load_into(self, name: str, module: nn.Module, prefix: str = "") -> None:
+        """Fill a module from the tensors whose names begin with `prefix`, which the module's own names leave out.
+
+        Raises WeightsError naming missing, unknown or misshapen tensors.
+        """
+        tensors = self.tensors(name)
         try:
-            module.load_state_dict(self.tensors(name))
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         except RuntimeError as error:
             raise WeightsError(f"{self.path / name}.safetensors does not fit this model: {error}") from error
 

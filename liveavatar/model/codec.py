@@ -85,12 +85,17 @@ class Codec(nn.Module):
         self.register_buffer("latents_mean", torch.zeros(config.z_dim))
         self.register_buffer("latents_std", torch.ones(config.z_dim))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type the VAE computes in; latents and their statistics are float32 whatever it is."""
+        return self.vae.quant_conv.weight.dtype
+
     def encode(self, video: Tensor) -> Tensor:
         """Normalised posterior means; the posterior is never sampled."""
         frames = video.shape[2]
         if (frames - 1) % 4:
             raise ValueError(f"{frames} frames: the codec takes 1 + 4k frames; drop or repeat {(1 - frames) % 4} of them")
-        return self.normalise(self.encode_raw(video))
+        return self.normalise(self.encode_raw(video.to(self.dtype)).to(torch.promote_types(self.dtype, torch.float32)))
 
     def encode_raw(self, video: Tensor) -> Tensor:
         """Posterior means before normalisation, the linear code included."""
@@ -106,7 +111,7 @@ class Codec(nn.Module):
 
     def decode_raw(self, raw: Tensor) -> Tensor:
         """Whole-clip decode of latents that are not normalised, not clamped where the codec is linear plus learned."""
-        learned = self.vae.decode(raw).sample
+        learned = self.vae.decode(raw.to(self.dtype)).sample
         return learned if self.basis is None else learned + self._linear_frames(raw, is_start=True)
 
     def channel_weights(self) -> Tensor:
@@ -174,7 +179,7 @@ class VaeStreamDecoder:
     def _learned(self, raw: Tensor) -> Tensor:
         """What the convolutions make of raw latents, fed one at a time: each keeps its last inputs for the next."""
         vae = self.codec.vae
-        z = vae.post_quant_conv(raw)
+        z = vae.post_quant_conv(raw.to(vae.post_quant_conv.weight.dtype))
         frames = []
         for latent in z.split(1, dim=2):
             frames.append(vae.decoder(latent, feat_cache=self.features, feat_idx=[0], first_chunk=not self.started))

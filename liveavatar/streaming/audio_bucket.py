@@ -1,7 +1,8 @@
 """Speech features at 50 Hz to one row per video frame, the way the official S2V code does it.
 
 Two hops: to an intermediate 30 Hz grid by interpolation, whatever the playback rate, then to frames by the nearest row.
-Only for features of a whole file; the nano front end makes rows at playback rate at once.
+Whole files go through `bucket`; `stream_rows` gives the same rows of a file without end, from any window of its states.
+The nano front end makes rows at playback rate at once.
 """
 
 from __future__ import annotations
@@ -52,3 +53,23 @@ def bucket(states: Tensor, clip_frames: int, fps: float, radius: int = 0) -> tup
     clips = clip_count(grid.shape[1], clip_frames, fps)
     rows = frame_rows(grid, clips * clip_frames, fps, radius)
     return rows.permute(1, 2, 0).unsqueeze(0), clips
+
+
+def stream_rows(states: Tensor, first_state: int, frames: range, fps: float) -> Tensor:
+    """Rows [len(frames), layers, C] of video frames of a stream, from a window of its states [layers, n, C].
+
+    first_state: number of the window's first state, counted from the stream's start. As `to_grid_rate` and `frame_rows`
+    do for a file without end: there the 30 Hz grid is exact, so a frame's row does not depend on the sound's length.
+    Raises ValueError when the window does not hold what a frame needs.
+    """
+    grid = torch.round(torch.arange(frames.start, frames.stop, dtype=torch.float64) * GRID_RATE_HZ / fps)
+    places = grid * FEATURE_RATE_HZ / GRID_RATE_HZ - first_state
+    below = places.floor().long()
+    if len(frames) and (below[0] < 0 or below[-1] + 1 >= states.shape[1]):
+        raise ValueError(
+            f"frames {frames.start}..{frames.stop - 1} need states {first_state + int(below[0])}.."
+            f"{first_state + int(below[-1]) + 1}; the window holds {first_state}..{first_state + states.shape[1] - 1}"
+        )
+    weight = (places - below).to(states.device, states.dtype)[:, None]
+    below = below.to(states.device)
+    return torch.lerp(states[:, below], states[:, below + 1], weight).transpose(0, 1)

@@ -7,15 +7,29 @@ shapes, so streamed and offline results are the same to the bit.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from liveavatar.config import ProfileConfig
+from liveavatar.config import AudioConfig, ProfileConfig
 from liveavatar.model.audio import HISTORY_ROWS
 from liveavatar.model.transformer import S2VTransformer, Voice
 from liveavatar.streaming.features import samples_for_rows, voice_rows
+
+
+class Conditions(Protocol):
+    """What a session asks of a voice front end."""
+
+    next_block: int
+    look_ahead_samples: int
+
+    def push(self, samples: np.ndarray) -> Iterator[Voice]:
+        """Take float samples [n] in [-1, 1] and yield the voices of all blocks that are now complete."""
+
+    def finish(self, blocks: int) -> Iterator[Voice]:
+        """The sound has ended: yield what is missing of the stream's first `blocks` blocks, silence behind the sound."""
 
 
 class VoiceConditions:
@@ -23,13 +37,17 @@ class VoiceConditions:
 
     def __init__(self, model: S2VTransformer, profile: ProfileConfig, audio_history: str = "previous") -> None:
         """audio_history: what the encoder sees before a block's own rows, as `RolloutOptions` names it."""
-        self.model, self.profile, self.audio_history = model, profile, audio_history
+        assert isinstance(profile.audio, AudioConfig)
+        self.model, self.profile, self.audio, self.audio_history = model, profile, profile.audio, audio_history
+        self.next_block = 0
         per_frame, look_ahead = profile.samples_per_frame, profile.audio.look_ahead_frames
         # Rows are `look_ahead` frames later than the frame they belong to; before the stream there was silence.
         self.pending = np.zeros(max(0, HISTORY_ROWS - look_ahead) * per_frame, dtype=np.float32)
         self._skip = max(0, look_ahead - HISTORY_ROWS) * per_frame
         self.block_samples = profile.block_frames * per_frame
         self.needed = samples_for_rows(profile.audio, profile.block_frames + HISTORY_ROWS, per_frame)
+        # Samples after a block's own end that it waits for: the latency that the front end adds.
+        self.look_ahead_samples = self.needed - self.block_samples - (HISTORY_ROWS - look_ahead) * per_frame
 
     def push(self, samples: np.ndarray) -> Iterator[Voice]:
         """Take float samples [n] in [-1, 1] and yield the voices of all blocks that are now complete."""
@@ -38,17 +56,19 @@ class VoiceConditions:
         self._skip -= drop
         self.pending = np.concatenate([self.pending, samples[drop:]])
         while len(self.pending) >= self.needed:
-            yield self._encode(torch.from_numpy(self.pending[: self.needed].copy()))
+            voice = self._encode(torch.from_numpy(self.pending[: self.needed].copy()))
             self.pending = self.pending[self.block_samples :]
+            self.next_block += 1
+            yield voice
 
-    @property
-    def look_ahead_samples(self) -> int:
-        """Samples after a block's own end that it waits for: the latency that the front end adds."""
-        history = (HISTORY_ROWS - self.profile.audio.look_ahead_frames) * self.profile.samples_per_frame
-        return self.needed - self.block_samples - history
+    def finish(self, blocks: int) -> Iterator[Voice]:
+        """See `Conditions`."""
+        while self.next_block < blocks:
+            yield from self.push(np.zeros(self.block_samples, dtype=np.float32))
 
     @torch.inference_mode()
     def _encode(self, samples: Tensor) -> Voice:
-        rows = voice_rows(samples, self.profile.audio, self.profile.samples_per_frame).T[None, None]
+        rows = voice_rows(samples, self.audio, self.profile.samples_per_frame).T[None, None]
+        rows = rows.to(self.model.casual_audio_encoder.weights)
         history = rows[..., :HISTORY_ROWS] if self.audio_history == "previous" else None
         return self.model.encode_audio(rows[..., HISTORY_ROWS:], history)

@@ -27,6 +27,7 @@ from liveavatar.streaming.sink import Offset, Prefilled, RollingSink, switch_blo
 
 Noise = Callable[[int], Tensor]
 Recode = Callable[[Tensor], Tensor]  # a latent frame [1, C, 1, H, W] -> its first frame, decoded and coded alone
+Text = Callable[[int], Sequence[KeysValues] | None]
 REBASE_BLOCKS = 4096  # with bounded positions, time starts anew after so many blocks (half an hour at 25 fps)
 
 
@@ -170,9 +171,14 @@ def _check(options: RolloutOptions, motion: Tensor | None, recode: Recode | None
 
 
 @torch.inference_mode()
-def stream_blocks(rollout: Rollout, voices: Iterable[Voice], noise: Noise) -> Iterator[LatentBlock]:
-    """Yield one clean latent block per voice, oldest first; ends only when `voices` does."""
+def stream_blocks(
+    rollout: Rollout, voices: Iterable[Voice], noise: Noise, text: Text = lambda block: None
+) -> Iterator[LatentBlock]:
+    """Yield one clean latent block per voice, oldest first; ends only when `voices` does.
+
+    text: the prompt from a block on, None where it stays what it was.
+    """
     for voice in voices:
         block, begin_s = rollout.next_block, time.perf_counter()
-        latents = rollout.denoise(noise(block), voice)
+        latents = rollout.denoise(noise(block), voice, text=text(block))
         yield LatentBlock(latents, block, begin_s, time.perf_counter())

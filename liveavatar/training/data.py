@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from liveavatar.config import ProfileConfig
+from liveavatar.config import AudioConfig, ProfileConfig
 from liveavatar.model.audio import HISTORY_ROWS
 from liveavatar.streaming.features import samples_for_rows, voice_rows
 from liveavatar.streaming.noise import keyed_generator
@@ -117,6 +117,7 @@ def random_gain(count: int, generator: torch.Generator) -> Tensor:
 def clip_voice(profile: ProfileConfig, samples: Tensor, frames: int) -> tuple[Tensor, Tensor]:
     """A shard's samples [B, n] -> feature rows [B, frames, C] of the clip and the HISTORY_ROWS rows before them."""
     audio, per_frame = profile.audio, profile.samples_per_frame
+    assert isinstance(audio, AudioConfig)
     # The clip's first frame is the shard's frame 1: frame 0 is the one before the clip.
     first = LEAD_FRAMES + 1 + audio.look_ahead_frames - HISTORY_ROWS
     stop = first * per_frame + samples_for_rows(audio, frames + HISTORY_ROWS, per_frame)

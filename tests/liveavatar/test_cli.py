@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -21,6 +23,7 @@ from liveavatar import cli
 from liveavatar.config import profile
 from liveavatar.inputs import InputError, read_picture, read_voice
 from liveavatar.output import OutputError, VideoWriter
+from liveavatar.prompt_file import read_prompts
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,7 +74,12 @@ class FakePipeline:
         self.config = profile("nano")
         self.session = FakeSession()
         self.asked: dict = {}
+        self.load_asked: dict = {}
         self.fail: BaseException | None = None
+
+    def loaded_as(self, asked: dict) -> "FakePipeline":
+        self.load_asked = asked
+        return self
 
     def open(self, reference: np.ndarray, **asked: object) -> FakeSession:
         assert reference.shape == (128, 96, 3)
@@ -95,7 +103,7 @@ class FakePipeline:
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
     fake = FakePipeline()
     module = types.ModuleType("liveavatar.pipeline")
-    module.load = lambda profile="nano", device="cpu": fake  # type: ignore[attr-defined]
+    module.load = lambda profile="nano", **asked: fake.loaded_as(asked)  # type: ignore[attr-defined]
     store = types.ModuleType("liveavatar.checkpoints.store")
     store.WeightsError = type("WeightsError", (RuntimeError,), {})  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "liveavatar.pipeline", module)
@@ -187,6 +195,9 @@ def test_bad_input_is_one_line_and_code_2(
         (["--profile", "nanoo"], "available: nano"),
         (["--threads", "0"], "give 1 or more"),
         (["--timeline", "/nowhere/t.jsonl"], "timeline folder /nowhere does not exist"),
+        (["--size", "96"], "--size 96: give width x height in pixels"),
+        (["--size", "96x100"], "--size 96x100: height=100: give a multiple of 16"),
+        (["--prompts", "/nowhere/p.jsonl"], "prompts /nowhere/p.jsonl does not exist"),
     ],
 )
 def test_bad_switches(
@@ -194,6 +205,35 @@ def test_bad_switches(
 ) -> None:
     assert generate(files, *switches) == 2
     assert message in capsys.readouterr().err
+
+
+def test_load_options_and_prompts_reach_the_pipeline(files: Path, pipeline: FakePipeline) -> None:
+    (files / "p.jsonl").write_text('{"time": 0.96, "prompt": "a smile"}\n\n{"time": 0, "prompt": "a man"}\n')
+    switches = ["--prompts", str(files / "p.jsonl"), "--weights", str(files), "--dtype", "bfloat16", "--fp8", "--offload"]
+    assert generate(files, "--size", "96x128", "--device", "cpu", *switches) == 0
+    assert pipeline.asked["prompts"] == [(0.0, "a man"), (0.96, "a smile")]
+    assert pipeline.load_asked == {
+        "device": "cpu", "weights": files, "dtype": "bfloat16", "fp8": True, "offload": True, "size": (96, 128),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"time": -1, "prompt": "a"}',
+        '{"prompt": "a"}',
+        "a smile",
+        '{"time": NaN, "prompt": "a"}',
+        '{"time": 1, "prompt": 2}',
+    ],
+)
+def test_a_wrong_line_of_prompts_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "p.jsonl").write_text('{"time": 0, "prompt": "a"}\n' + line + "\n")
+    with pytest.raises(InputError, match=r"line 2 is .* each line is"):
+        read_prompts(tmp_path / "p.jsonl")
+    (tmp_path / "p.jsonl").write_text('{"time": 1, "prompt": "a"}\n{"time": 1.0, "prompt": "b"}\n')
+    with pytest.raises(InputError, match="line 2: 1 s has a prompt already"):
+        read_prompts(tmp_path / "p.jsonl")
 
 
 def test_silence_is_a_warning(files: Path, pipeline: FakePipeline, capsys: pytest.CaptureFixture) -> None:
@@ -326,7 +366,7 @@ def test_stream_into_a_full_disk(
 def test_missing_weights_are_one_line(
     files: Path, pipeline: FakePipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    def load(profile: str) -> None:
+    def load(profile: str, **_: object) -> None:
         raise sys.modules["liveavatar.checkpoints.store"].WeightsError("weights are missing; reinstall the package")
 
     monkeypatch.setattr(sys.modules["liveavatar.pipeline"], "load", load)
@@ -357,6 +397,24 @@ def test_stream_interrupted_keeps_the_part(
 
 
 # -------------------------------------------------------------------------------------------------------- help, info
+
+
+WEIGHTS_VERBS = ("list", "verify", "convert", "sample", "get")
+VERBS = (["generate"], ["stream"], ["info"], ["weights"], *(["weights", verb] for verb in WEIGHTS_VERBS))
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_shows_an_example_that_parses(verb: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli._parser().parse_args([*verb, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out.replace("\\\n", " ")
+    start = " ".join(["python -m liveavatar", *verb])
+    examples = re.findall(rf"^.*?({re.escape(start)}\b[^|\n]*)", shown, re.MULTILINE)
+    examples = [one for one in examples if "[-h]" not in one]  # the usage line is no example
+    assert examples
+    for example in examples:
+        assert callable(cli._parser().parse_args(shlex.split(example)[3:]).command)
 
 
 @pytest.mark.parametrize("verb", [[], ["generate"], ["stream"]])

@@ -3,6 +3,8 @@ the voice arrives. What trained weights must show stands in test_shipped_weights
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import wave
 from collections.abc import Callable
 from dataclasses import replace
@@ -168,3 +170,37 @@ def test_damaged_weights_are_refused(weights: Path, tmp_path: Path) -> None:
 def test_missing_weights_say_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"liveavatar\.training"):
         open_weights(tmp_path)
+
+
+def test_another_prompt_in_mid_stream(pipeline: Pipeline, picture: np.ndarray, voice: np.ndarray) -> None:
+    whole = frames_of(pipeline.open(picture, "a man", seed=1), voice, len(voice))
+    changed = pipeline.open(picture, "a man", seed=1)
+    frames, blocks = [], []
+    for start in range(0, len(voice), 3_000):
+        for chunk in changed.push(voice[start : start + 3_000]):
+            frames.append(chunk.frames)
+            if chunk.block == 1:
+                blocks.append(changed.set_prompt("a woman laughs"))
+    frames += [chunk.frames for chunk in changed.flush()]
+    assert blocks == [2]
+    assert (np.concatenate(frames[:2]) == whole[:24]).all()
+    assert (np.concatenate(frames[2:]) != whole[24:]).any()
+    scheduled = pipeline.open(picture, "a man", seed=1, prompts=[(0.96, "a woman laughs")])
+    np.testing.assert_array_equal(frames_of(scheduled, voice, len(voice)), np.concatenate(frames))
+
+
+def test_the_python_door_is_lazy_and_streams(pipeline: Pipeline, picture: np.ndarray, voice: np.ndarray) -> None:
+    from liveavatar import Avatar
+
+    frames = list(Avatar(pipeline).stream(picture, voice[:8_000]))
+    assert [round(frame.time_s * 25) for frame in frames] == list(range(13))
+    assert frames[0].pixels.shape == (128, 96, 3)
+    code = "import sys, liveavatar; assert liveavatar.__version__; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_nano_takes_random_weights_too(picture: np.ndarray, voice: np.ndarray) -> None:
+    frames = frames_of(load("nano", weights="random").open(picture), voice[:8_000], 8_000)
+    assert frames.shape == (13, 128, 96, 3)
+    with pytest.raises(ValueError, match="nano's voice front end is causal"):
+        load("nano", weights="random").open(picture, options=replace(nano().rollout, audio_context="file"))
