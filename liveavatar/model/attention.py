@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from liveavatar.model.pointwise import RMSNorm
 from liveavatar.model.rope import rotate
 
 
@@ -33,20 +34,6 @@ def scaled_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
         return torch.softmax(q @ k.transpose(-1, -2), dim=-1) @ v
 
 
-class RMSNorm(nn.Module):
-    """x / rms(x) * weight over all channels, before the split into heads."""
-
-    def __init__(self, dim: int, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        full = x.float()
-        normed = full * torch.rsqrt(full.square().mean(-1, keepdim=True) + self.eps)
-        return normed.to(x.dtype) * self.weight.to(x.dtype)
-
-
 class Context(Protocol):
     """What one layer's queries may attend to. q, k, v: [B, heads, S, d], not yet rotated; returns [B, heads, S, d]."""
 
@@ -59,6 +46,18 @@ class FusedProjection:
 
     weight: Tensor
     bias: Tensor
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Tokens that cross attention looks at: keys and values [B, heads, n, d].
+
+    outputs: [B, heads * n, D], each head's values after the output projection, where that is the cheaper form.
+    """
+
+    keys: Tensor
+    values: Tensor
+    outputs: Tensor | None = None
 
 
 class Attention(nn.Module):
@@ -94,10 +93,23 @@ class Attention(nn.Module):
         """[B, heads, S, d] -> [B, S, D]."""
         return self.o(attended.transpose(1, 2).flatten(-2))
 
-    def cross(self, x: Tensor, keys_values: tuple[Tensor, Tensor]) -> Tensor:
-        """Attention from tokens [B, S, D] to given keys and values; no positions, no mask."""
-        keys, values = keys_values
-        return self.output(scaled_attention(self.queries(x), keys, values))
+    def seen(self, source: Tensor) -> Seen:
+        """What cross attention needs of the tokens [B, n, D] it looks at."""
+        keys, values = self.keys_values(source)
+        if torch.is_grad_enabled() or self.heads * source.shape[1] > source.shape[2] // 2 or type(self.o) is not nn.Linear:
+            return Seen(keys, values)
+        # Few tokens: values go through the output projection once, instead of every query's result through it.
+        by_head = self.o.weight.unflatten(1, (self.heads, -1)).permute(1, 2, 0)
+        return Seen(keys, values, (values @ by_head).flatten(1, 2))
+
+    def cross(self, x: Tensor, seen: Seen) -> Tensor:
+        """Attention from tokens [B, S, D] to what is seen; no positions, no mask."""
+        queries = self.queries(x)
+        if seen.outputs is None:
+            return self.output(scaled_attention(queries, seen.keys, seen.values))
+        scores = (queries @ seen.keys.transpose(-1, -2)).mul_(queries.shape[-1] ** -0.5)
+        weights = torch.softmax(scores, dim=-1).transpose(1, 2).flatten(2)
+        return torch.baddbmm(self.o.bias, weights, seen.outputs)
 
 
 class FullContext:

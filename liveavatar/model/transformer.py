@@ -14,16 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liveavatar.config import TransformerConfig
-from liveavatar.model.attention import Attention, Context, compute_dtype
+from liveavatar.model.attention import Attention, Context, Seen, compute_dtype
 from liveavatar.model.audio import AudioInjector, CausalAudioEncoder, Voice
 from liveavatar.model.motion import FramePacker, last_motion_latents
+from liveavatar.model.pointwise import TanhGELU, layer_norm
 
-__all__ = ["KeysValues", "S2VTransformer", "Voice", "initialise"]
+__all__ = ["S2VTransformer", "Voice", "initialise"]
 
 NOISY, REFERENCE, MOTION = 0, 1, 2  # rows of trainable_cond_mask
-
-KeysValues = tuple[Tensor, Tensor]
-
 
 def timestep_features(times: Tensor, width: int) -> Tensor:
     """[...] times in 0..1000 -> [..., width]: cosines then sines, computed in float64, returned in float32."""
@@ -35,7 +33,7 @@ def timestep_features(times: Tensor, width: int) -> Tensor:
 
 def _modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
     """LayerNorm without affine, then scale and shift; x [B, F, L, D], shift and scale [B, F, 1, D]."""
-    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=eps), 1 + scale)
+    return torch.addcmul(shift, layer_norm(x, eps), 1 + scale)
 
 
 def _joined(segments: Sequence[Tensor]) -> Tensor:
@@ -57,15 +55,11 @@ class TransformerBlock(nn.Module):
         self.self_attn = Attention(c.dim, c.num_heads, c.eps)
         self.cross_attn = Attention(c.dim, c.num_heads, c.eps)
         self.norm3 = nn.LayerNorm(c.dim, eps=c.eps)
-        self.ffn = nn.Sequential(nn.Linear(c.dim, c.ffn_dim), nn.GELU("tanh"), nn.Linear(c.ffn_dim, c.dim))
+        self.ffn = nn.Sequential(nn.Linear(c.dim, c.ffn_dim), TanhGELU(), nn.Linear(c.ffn_dim, c.dim))
         self.modulation = nn.Parameter(torch.randn(1, 6, c.dim) / c.dim**0.5)
 
-    def text_keys_values(self, embedded: Tensor) -> KeysValues:
-        """Keys and values of embedded text [B, text_len, D]; they depend on the text only."""
-        return self.cross_attn.keys_values(embedded)
-
     def forward(
-        self, segments: Sequence[Tensor], levels: Sequence[Tensor], text: KeysValues, layer: int, context: Context
+        self, segments: Sequence[Tensor], levels: Sequence[Tensor], text: Seen, layer: int, context: Context
     ) -> list[Tensor]:
         """Segments [B, F, L, D] and for each its levels [B, F or 1, 6, D]: the projected time embedding of each run."""
         kind = segments[0].dtype
@@ -78,7 +72,7 @@ class TransformerBlock(nn.Module):
             for x, part, modulation in zip(segments, parts, modulations, strict=True)
         ]
 
-    def _after_attention(self, x: Tensor, attended: Tensor, modulation: tuple[Tensor, ...], text: KeysValues) -> Tensor:
+    def _after_attention(self, x: Tensor, attended: Tensor, modulation: tuple[Tensor, ...], text: Seen) -> Tensor:
         _, _, gate1, shift2, scale2, gate2 = modulation
         kind = x.dtype
         # Weights in 16 bits: sums inside a block stay in float32, rounded once at its end. Autocast decides for itself.
@@ -165,17 +159,17 @@ class S2VTransformer(nn.Module):
 
     # --- conditions ---------------------------------------------------------------------------------------------
 
-    def encode_text(self, rows: Tensor) -> list[KeysValues]:
-        """Text rows [B, up to text_len, text_dim] -> keys and values per layer; computed once per stream.
+    def encode_text(self, rows: Tensor) -> list[Seen]:
+        """Text rows [B, up to text_len, text_dim] -> what each layer sees of it; computed once per stream.
 
         Missing rows are zero rows, which are attended to like words: the official model has no text mask.
         """
         missing = self.config.text_len - rows.shape[1]
         if missing < 0:
             raise ValueError(f"{rows.shape[1]} text rows exceed text_len {self.config.text_len}; cut the prompt")
-        padded = F.pad(rows, (0, 0, 0, missing)).to(self.text_embedding[0].weight.dtype)  # type: ignore[union-attr]
+        padded = F.pad(rows, (0, 0, 0, missing)).to(self.text_embedding[0].weight.dtype)  # type: ignore[union-attr,arg-type]
         embedded = self.text_embedding(padded)
-        return [block.text_keys_values(embedded) for block in self.blocks]  # type: ignore[operator,union-attr]
+        return [block.cross_attn.seen(embedded) for block in self.blocks]  # type: ignore[operator,union-attr]
 
     def encode_audio(self, features: Tensor, history: Tensor | None = None) -> Voice:
         """Features [B, layers, C, 4F], rows before them as `history` -> the voice of F latent frames."""
@@ -189,7 +183,7 @@ class S2VTransformer(nn.Module):
         times: Tensor,
         sink: Tensor,
         voice: Voice,
-        text: list[KeysValues],
+        text: list[Seen],
         context: Context,
         cond: Tensor | None = None,
         motion: Tensor | None = None,
@@ -215,7 +209,7 @@ class S2VTransformer(nn.Module):
                 segments[0] = torch.cat([moved, rest], dim=1) if as_frame else moved
         return self._velocity(self.head(segments[0][:, :frames], embedded[:, :frames]), x, times, cond)
 
-    def prefill(self, sink: Tensor, text: list[KeysValues], context: Context, motion: Tensor | None = None) -> None:
+    def prefill(self, sink: Tensor, text: list[Seen], context: Context, motion: Tensor | None = None) -> None:
         """Run the sink [B, C, 1, H, W] and motion latents alone; `context` keeps each layer's keys and values."""
         segments = [self._conditioning(sink, motion)]
         _, levels = self._embed_times(torch.zeros(sink.shape[0], 1, device=sink.device))
@@ -227,7 +221,7 @@ class S2VTransformer(nn.Module):
         x: Tensor,
         time: float,
         voice: Voice,
-        text: list[KeysValues],
+        text: list[Seen],
         context: Context,
         cond: Tensor | None = None,
     ) -> Tensor:
@@ -251,7 +245,7 @@ class S2VTransformer(nn.Module):
         tokens = embedded.flatten(3).permute(0, 2, 3, 1) + self.trainable_cond_mask.weight[kind]
         if kind == NOISY and cond is None and self.config.cond_dim:
             tokens = tokens + self.cond_encoder.bias  # no pose is a pose of zeros
-        return compute_dtype(tokens)
+        return compute_dtype(tokens).contiguous()  # channels last in memory, or every norm below would copy
 
     def _conditioning(self, sink: Tensor, motion: Tensor | None) -> Tensor:
         """Sink and motion tokens in one run [B, 1, c, D]."""

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from liveavatar.config import RolloutOptions
+from liveavatar.model.attention import Seen
 from liveavatar.model.positions import TokenGrid
 from liveavatar.model.rope import half_precision, rotate
-from liveavatar.model.transformer import KeysValues, S2VTransformer, Voice
+from liveavatar.model.transformer import S2VTransformer, Voice
 from liveavatar.streaming.cache import RollingCache
 from liveavatar.streaming.flow import euler_step, level_grid, model_time
 from liveavatar.streaming.noise import keyed_integer
@@ -55,7 +56,7 @@ class Rollout:
         self,
         model: S2VTransformer,
         options: RolloutOptions,
-        text: list[KeysValues],
+        text: list[Seen],
         sink_latent: Tensor,
         block_latents: int,
         motion: Tensor | None = None,
@@ -79,7 +80,7 @@ class Rollout:
         self._first_latent: Tensor | None = None  # of block 0, until it becomes the sink
 
     def denoise(
-        self, noise: Tensor, voice: Voice, pose: Tensor | None = None, text: list[KeysValues] | None = None
+        self, noise: Tensor, voice: Voice, pose: Tensor | None = None, text: list[Seen] | None = None
     ) -> Tensor:
         """The next block's clean latents from its noise [1, C, F, H, W] and its voice; moves the stream on.
 

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from liveavatar.config import RolloutOptions
+from liveavatar.model.attention import Seen
 from liveavatar.model.positions import REFERENCE_TIME, TokenGrid
 from liveavatar.model.rope import half_precision, rotate
-from liveavatar.model.transformer import KeysValues, S2VTransformer
+from liveavatar.model.transformer import S2VTransformer
 from liveavatar.streaming.cache import RollingCache
 
 Offset = Callable[[int, int], int]  # (block, step) -> latent frames from the block's first frame to the sink
@@ -46,7 +47,7 @@ class RollingSink:
         self.keys = self.values = torch.zeros(())
         self._set_count = 0
 
-    def set(self, model: S2VTransformer, latent: Tensor, text: list[KeysValues], motion: Tensor | None = None) -> None:
+    def set(self, model: S2VTransformer, latent: Tensor, text: list[Seen], motion: Tensor | None = None) -> None:
         """Make `latent` [B, C, 1, H, W] the sink, beside motion latents [B, C, T, H, W] if the model has them.
 
         One evaluation at time 0, its tokens seeing only each other.

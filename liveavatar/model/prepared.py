@@ -1,0 +1,51 @@
+"""Forms of a trained transformer for inference, applied from outside: 16-bit weights, fused projections.
+
+Parameter names and the state dictionary stay as they are.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from liveavatar.model.attention import Attention, FusedProjection
+from liveavatar.model.transformer import S2VTransformer
+
+# What the official run computes in float32 whatever the weights are stored in.
+_FULL_PRECISION = ("time_embedding", "time_projection", "voice_embedding", "head", "casual_audio_encoder", "residual")
+
+
+def hold_weights(model: S2VTransformer, dtype: torch.dtype) -> S2VTransformer:
+    """Hold the weights of token embeddings, blocks and audio injection in `dtype`, as official bf16 runs do; in place.
+
+    Time embedding, modulation, head and audio encoder stay in float32, and sums inside a block are formed in it.
+    """
+    for name, part in model.named_children():
+        part.to(torch.float32 if name in _FULL_PRECISION else dtype)
+    for block in model.blocks:
+        block.modulation.data = block.modulation.data.float()  # type: ignore[union-attr,operator]
+    return model
+
+
+def fuse_projections(model: S2VTransformer) -> S2VTransformer:
+    """Make query, key and value projections of self attention one matrix product; in place, for inference.
+
+    The three weights become views of one piece, so nothing is held twice. Attentions whose projections are not plain
+    linear layers (quantised, adapted) are left alone. Call it after weights are loaded, merged and moved; a module moved or
+    cast later must be fused again.
+    """
+    for block in model.blocks:
+        attention: Attention = block.self_attn  # type: ignore[assignment,union-attr]
+        projections = (attention.q, attention.k, attention.v)
+        if all(type(projection) is nn.Linear for projection in projections):
+            weight = _as_views([projection.weight for projection in projections])
+            attention.fused = FusedProjection(weight, _as_views([projection.bias for projection in projections]))
+    return model
+
+
+def _as_views(parameters: list[nn.Parameter]) -> Tensor:
+    """The parameters one after the other in one tensor, of which they then are views."""
+    joined = torch.cat([parameter.data for parameter in parameters])
+    for parameter, part in zip(parameters, joined.chunk(len(parameters)), strict=True):
+        parameter.data = part
+    return joined

@@ -1,0 +1,130 @@
+"""One streamed evaluation written for reading: what the fast form must equal, and what its speed is compared with.
+
+Separate projections, angles and rotations in complex128, keys kept un-rotated in a growing list that is joined and rotated
+anew in every layer, modulation spread over tokens, attention as three plain operations, text keys and a voice's parts
+computed in every evaluation.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from liveavatar.model.attention import Attention
+from liveavatar.model.audio import Voice
+from liveavatar.model.transformer import NOISY
+from liveavatar.streaming.flow import euler_step, model_time
+from liveavatar.streaming.rollout import Rollout
+
+
+def _angles(positions: Tensor, slots: int) -> Tensor:
+    return positions.double()[:, None] * 10_000 ** (-torch.arange(slots, dtype=torch.float64) / slots)
+
+
+def _factors(times: Tensor, rows: int, columns: int, head_dim: int) -> Tensor:
+    """Complex128 factors [T*rows*columns, head_dim/2]."""
+    third = head_dim // 2 // 3
+    t = _angles(times, head_dim // 2 - 2 * third)[:, None, None].expand(-1, rows, columns, -1)
+    h = _angles(torch.arange(rows), third)[None, :, None].expand(len(times), -1, columns, -1)
+    w = _angles(torch.arange(columns), third)[None, None].expand(len(times), rows, -1, -1)
+    angles = torch.cat([t, h, w], dim=-1).reshape(-1, head_dim // 2)
+    return torch.polar(torch.ones_like(angles), angles)
+
+
+def _rotated(x: Tensor, factors: Tensor) -> Tensor:
+    pairs = torch.view_as_complex(x.double().unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_real(pairs * factors).flatten(-2).float()
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, dim=-1) @ v
+
+
+def _rms(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return x / torch.sqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def _projected(a: Attention, x: Tensor, source: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries of x, keys and values of `source`, each [B, heads, S, d]."""
+    q, k, v = _rms(a.q(x), a.norm_q.weight, eps), _rms(a.k(source), a.norm_k.weight, eps), a.v(source)
+    return _heads(q, a.heads), _heads(k, a.heads), _heads(v, a.heads)
+
+
+def _cross(a: Attention, x: Tensor, source: Tensor, eps: float) -> Tensor:
+    return a.o(_attention(*_projected(a, x, source, eps)).transpose(1, 2).flatten(-2))
+
+
+class PlainStream:
+    """The stream of a `Rollout` from its present sink on, with lists for caches; block 0 is the first that is given."""
+
+    def __init__(self, rollout: Rollout, text_rows: Tensor) -> None:
+        self.rollout, self.model = rollout, rollout.model
+        missing = self.model.config.text_len - text_rows.shape[1]
+        self.text_rows = F.pad(text_rows, (0, 0, 0, missing))
+        layers = range(self.model.config.num_layers)
+        self.past: list[list[list[tuple[int, Tensor, Tensor]]]] = [[[] for _ in layers] for _ in rollout.caches]
+
+    def denoise(self, noise: Tensor, voice: Voice, block: int) -> Tensor:
+        """Clean latents of block number `block`."""
+        x, levels = noise, self.rollout.levels
+        for step in range(len(levels) - 1):
+            x = euler_step(x, self.velocity(x, step, voice, block), levels[step], levels[step + 1])
+        return x
+
+    def velocity(self, x: Tensor, step: int, voice: Voice, block: int) -> Tensor:
+        """One evaluation at one step."""
+        model, sink = self.model, self.rollout.sink
+        cond = sink.latent if model.config.cond_source == "sink" else torch.zeros_like(x)
+        times = torch.full((1, 1), model_time(self.rollout.levels[step]), dtype=torch.float64)
+        tokens = model._tokens(model._entering(x, times, cond), NOISY, cond)
+        _, frames, per_frame, _ = tokens.shape
+        embedded, levels = model._embed_times(times, voice.pooled)
+        levels = levels.expand(-1, frames, -1, -1).repeat_interleave(per_frame, dim=1)  # a row for every token
+        text = model.text_embedding(self.text_rows)
+        flat = tokens.flatten(1, 2)
+        for layer in range(model.config.num_layers):
+            flat = self._block(flat, levels, text, layer, step, block)
+            if model.audio_injector.injects_after(layer):
+                flat = self._voice(flat, voice, layer, frames)
+        return model._velocity(model.head(flat.view_as(tokens), embedded), x, times, cond)
+
+    def _block(self, x: Tensor, levels: Tensor, text: Tensor, layer: int, step: int, block: int) -> Tensor:
+        b, eps = self.model.blocks[layer], self.model.config.eps
+        shift1, scale1, gate1, shift2, scale2, gate2 = (b.modulation + levels).unbind(2)
+        normed = F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + scale1) + shift1
+        q, k, v = _projected(b.self_attn, normed, normed, eps)
+        attended = self._look_back(q, k, v, layer, step, block)
+        x = x + gate1 * b.self_attn.o(attended.transpose(1, 2).flatten(-2))
+        x = x + _cross(b.cross_attn, b.norm3(x), text, eps)
+        normed = F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + scale2) + shift2
+        return x + gate2 * b.ffn(normed)
+
+    def _look_back(self, q: Tensor, k: Tensor, v: Tensor, layer: int, step: int, block: int) -> Tensor:
+        past, sink, grid = self.past[step % len(self.past)][layer], self.rollout.sink, self.rollout.grid
+        past[:] = [*past, (block, k, v)][-(self.rollout.options.window_past + 1) :]
+        per_block, head_dim = self.rollout.block_latents, self.model.config.head_dim
+        times = [torch.arange(held * per_block, (held + 1) * per_block) for held, _, _ in past]
+        sink_factors = _factors(torch.tensor([sink.position(block, step)]), *grid.patches, head_dim)
+        if sink.motion is not None:
+            sink_factors = torch.cat([sink_factors, grid.motion().to(torch.complex128)])
+        factors = _factors(torch.cat(times), *grid.patches, head_dim)
+        keys = torch.cat([*(key for _, key, _ in past), sink.keys[layer]], dim=2)
+        values = torch.cat([*(value for _, _, value in past), sink.values[layer]], dim=2)
+        rotated = _rotated(keys, torch.cat([factors, sink_factors]))
+        return _attention(_rotated(q, factors[-q.shape[2] :]), rotated, values)
+
+    def _voice(self, x: Tensor, voice: Voice, layer: int, frames: int) -> Tensor:
+        injector = self.model.audio_injector
+        slot = injector.slot_of_layer[layer]
+        adain, attention = injector.injector_adain_layers[slot], injector.injector[slot]
+        shift, scale = adain.linear(F.silu(voice.pooled))[:, :, None].chunk(2, dim=-1)
+        split = x.unflatten(1, (frames, -1))
+        normed = F.layer_norm(split, split.shape[-1:], eps=1e-5) * (1 + scale) + shift
+        return x + _cross(attention, normed.flatten(0, 1), voice.local.flatten(0, 1), self.model.config.eps).flatten(0, 1)[None]
+
+
