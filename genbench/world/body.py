@@ -55,7 +55,8 @@ def _neck_top(pose: Pose) -> tuple[Tensor, Tensor]:
 
 def _paint_neck(canvas: Canvas, pose: Pose, look: Look) -> None:
     top = _neck_top(pose)
-    width = (0.30 if not look.is_animal else 0.36) * float(pose.head.scale.mean())
+    # The scale is the same in every frame; a mean over frames would round differently in batches of other sizes.
+    width = (0.30 if not look.is_animal else 0.36) * float(pose.head.scale[0])
     base = (0.0, 0.05 - pose.lift)
     neck = lambda u, v: capsule(u, v, top, base, width, width * 1.08)  # noqa: E731
     tone = mix(look.skin, shadow(look.skin), 0.45)
@@ -63,7 +64,7 @@ def _paint_neck(canvas: Canvas, pose: Pose, look: Look) -> None:
 
 
 def _paint_clothes(canvas: Canvas, axes: Axes, pose: Pose, look: Look) -> None:
-    kind, wide = look.words["clothes"], 0.36 * float(pose.head.scale.mean())
+    kind, wide = look.words["clothes"], 0.36 * float(pose.head.scale[0])
     darker = surface(scaled(look.clothes, 0.86), look.is_soft, look.light, 0.45)
     if kind == "sweater":
         collar = lambda u, v: ellipse(u, v - 0.015, wide * 1.12, wide * 0.42)  # noqa: E731

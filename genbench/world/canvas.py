@@ -97,9 +97,9 @@ class Canvas:
         target = self.image[(slice(None), slice(None), *region)]
         allowed = 1.0 if clip is None else clip[(slice(None), *region)]
         if paint.outline is not None:
-            cover = self._coverage(distance - paint.outline_width, 0.0)
+            cover = self._coverage(distance - paint.outline_width)
             _composite(target, _flat(paint.outline), cover * allowed)
-        cover = self._coverage(distance, paint.softness * float(axes.scale.mean()) if paint.softness else 0.0)
+        cover = self._coverage(distance, paint.softness * axes.scale if paint.softness else None)
         if paint.opacity != 1.0:
             cover = cover * paint.opacity
         _composite(target, self._colour(paint, box, u, v, distance, axes), cover * allowed)
@@ -109,7 +109,7 @@ class Canvas:
         mask = torch.zeros(self.image.shape[0], self.height, self.width)
         region = self._region(axes, box, 0.0)
         if region is not None:
-            mask[(slice(None), *region)] = self._coverage(self._distance(axes, region, shape)[2], 0.0)
+            mask[(slice(None), *region)] = self._coverage(self._distance(axes, region, shape)[2])
         return mask
 
     def _region(self, axes: Axes, box: Box, margin: float) -> tuple[slice, slice] | None:
@@ -135,11 +135,12 @@ class Canvas:
         v = y * cos - x * sin
         return u, v, shape(u, v) * axes.scale
 
-    def _coverage(self, distance: Tensor, softness: float) -> Tensor:
-        """Share of each pixel that is covered; a soft edge is a smooth step of the given width."""
-        if softness * self.width <= 1:
+    def _coverage(self, distance: Tensor, softness: Tensor | None = None) -> Tensor:
+        """Share of each pixel that is covered; a soft edge is a smooth step of `softness` [F, 1, 1] frame widths."""
+        if softness is None:
             return (0.5 - distance * self.width).clamp_(0, 1)
-        ramp = (0.5 - distance / softness).clamp_(0, 1)
+        # Each frame's own softness: a mean over frames would make a picture depend on what it is batched with.
+        ramp = (0.5 - distance / softness.clamp(min=1 / self.width)).clamp_(0, 1)
         return ramp * ramp * (3 - 2 * ramp)
 
     @staticmethod

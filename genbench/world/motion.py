@@ -103,13 +103,13 @@ def sample_motion(generator: torch.Generator, frames: int, fps: float, speech_en
         return _sines(generator, time_s, band_hz) * spread
 
     tracks = {
-        "yaw": sines(HEAD_BAND_HZ, 0.06),
-        "pitch": sines(HEAD_BAND_HZ, 0.025) + energy * sines(NOD_BAND_HZ, 0.015),
-        "roll": sines(HEAD_BAND_HZ, 0.02),
-        "shift_x": sines(HEAD_BAND_HZ, 0.005),
-        "shift_y": sines(HEAD_BAND_HZ, 0.003) + energy * sines(NOD_BAND_HZ, 0.001),
-        "body_sway": sines(BODY_BAND_HZ, 0.005),
-        "shoulder_lift": sines(BREATH_BAND_HZ, 0.004),
+        "yaw": sines(HEAD_BAND_HZ, 0.03),
+        "pitch": sines(HEAD_BAND_HZ, 0.012) + energy * sines(NOD_BAND_HZ, 0.008),
+        "roll": sines(HEAD_BAND_HZ, 0.01),
+        "shift_x": sines(HEAD_BAND_HZ, 0.0025),
+        "shift_y": sines(HEAD_BAND_HZ, 0.0015) + energy * sines(NOD_BAND_HZ, 0.0006),
+        "body_sway": sines(BODY_BAND_HZ, 0.0025),
+        "shoulder_lift": sines(BREATH_BAND_HZ, 0.002),
         "brow": sines(HEAD_BAND_HZ, 0.30) + energy * sines((0.4, 1.2), 0.35),
     }
     tracks["blink"] = _blinks(generator, time_s)

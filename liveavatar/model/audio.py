@@ -181,5 +181,5 @@ class AudioInjector(nn.Module):
 
     def _spoken(self, slot: int, voice: Voice) -> Spoken:
         norm, attention = self._slots[slot]
-        kind = norm.linear.weight.dtype
+        kind = attention.norm_k.weight.dtype  # linear layers may hold their weights in 8 bits
         return Spoken(*norm.shift_scale(voice.pooled.to(kind)), attention.seen(voice.local.to(kind).flatten(0, 1)))

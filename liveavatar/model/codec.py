@@ -154,23 +154,29 @@ class VaeStreamDecoder:
         self.features = [None] * len(codec.vae._feat_map)
         self.started = False
 
-    def prime(self, latent: Tensor) -> None:
-        """Start the stream with a first latent [1, z, 1, h, w], the reference's; its frame is dropped."""
-        self.decode(latent)
+    def prime(self, latents: Tensor) -> None:
+        """Start the stream with latents [1, z, F, h, w] whose frames are dropped: the reference's, or a still history."""
+        self.decode_unclamped(latents)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [1, z, F, h, w] -> pixels [1, 3, 4F, H, W] in [-1, 1] (1 frame for the very first latent)."""
-        vae, raw, is_start = self.codec.vae, self.codec.denormalise(latents), not self.started
+        return self.decode_unclamped(latents).clamp(-1, 1)
+
+    def decode_unclamped(self, latents: Tensor) -> Tensor:
+        """As `decode`, with whatever lies beyond [-1, 1]."""
+        raw, is_start = self.codec.denormalise(latents), not self.started
+        pixels = self._learned(raw)
+        if self.codec.basis is None:
+            return pixels
+        # As whole-clip decode does: the learned part is clamped by diffusers before the linear part is added.
+        return pixels.clamp(-1, 1) + self.codec._linear_frames(raw, is_start=is_start)
+
+    def _learned(self, raw: Tensor) -> Tensor:
+        """What the convolutions make of raw latents, fed one at a time: each keeps its last inputs for the next."""
+        vae = self.codec.vae
         z = vae.post_quant_conv(raw)
         frames = []
-        for index in range(z.shape[2]):
-            first = not self.started
-            frames.append(
-                vae.decoder(z[:, :, index : index + 1], feat_cache=self.features, feat_idx=[0], first_chunk=first)
-            )
+        for latent in z.split(1, dim=2):
+            frames.append(vae.decoder(latent, feat_cache=self.features, feat_idx=[0], first_chunk=not self.started))
             self.started = True
-        pixels = unpatchify(torch.cat(frames, dim=2), self.codec.config.pixel_patch)
-        if self.codec.basis is None:
-            return pixels.clamp(-1, 1)
-        # As whole-clip decode does: the learned part is clamped by diffusers before the linear part is added.
-        return (pixels.clamp(-1, 1) + self.codec._linear_frames(raw, is_start=is_start)).clamp(-1, 1)
+        return unpatchify(torch.cat(frames, dim=2), self.codec.config.pixel_patch)

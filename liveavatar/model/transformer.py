@@ -167,7 +167,7 @@ class S2VTransformer(nn.Module):
         missing = self.config.text_len - rows.shape[1]
         if missing < 0:
             raise ValueError(f"{rows.shape[1]} text rows exceed text_len {self.config.text_len}; cut the prompt")
-        padded = F.pad(rows, (0, 0, 0, missing)).to(self.text_embedding[0].weight.dtype)  # type: ignore[union-attr,arg-type]
+        padded = F.pad(rows, (0, 0, 0, missing)).to(self.trainable_cond_mask.weight.dtype)
         embedded = self.text_embedding(padded)
         return [block.cross_attn.seen(embedded) for block in self.blocks]  # type: ignore[operator,union-attr]
 

@@ -138,7 +138,7 @@ class ForcingStage:
         blocks = batch.latents.shape[2] // self.profile.block_latents
         uniform = torch.rand(count, blocks, generator=generator)
         equal = torch.rand(count, 1, generator=generator) < o.equal_level_prob
-        levels = shift_level(torch.where(equal, uniform[:, :1], uniform), o.shift)
+        levels = shift_level(torch.where(equal, uniform[:, :1], uniform), self.profile.rollout.shift)
         # The first level weighs most: there nothing but the voice says what the mouth does.
         chances = torch.linspace(2, 1, len(self.rollout_levels))
         met = self.rollout_levels[torch.multinomial(chances, count, replacement=True, generator=generator)][:, None]
@@ -182,4 +182,4 @@ def mouth_weights(batch: LatentBatch, peak: float) -> Tensor:
     dx = (columns[None, None, None] - ((x0 + x1) / 2)[:, :, None, None]) / spread_x[:, :, None, None]
     near = torch.exp(-0.5 * (dx.square() + dy.square()))
     share = near.mean((2, 3), keepdim=True)
-    return (1 + peak * near * (0.06 / share).clamp(0.7, 3.0)).unsqueeze(1)
+    return (1 + peak * near * (0.06 / share).clamp(0.7, 5.0)).unsqueeze(1)

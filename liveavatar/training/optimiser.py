@@ -1,6 +1,6 @@
 """The optimiser of a stage: Muon for matrices inside the network, AdamW for everything else.
 
-Muon (orthogonalised momentum) reached the same held-out loss as AdamW in fewer steps here; docs/nano.md has the figures.
+Muon is momentum whose update is made orthogonal, so that all directions of a matrix learn at one pace.
 """
 
 from __future__ import annotations

@@ -44,10 +44,9 @@ class ForcingOptions:
     own_latent_sink: share of clips whose sink is a 4-frame code of the clip itself, as AAS makes it.
     """
 
-    shift: float = 3.0
     equal_level_prob: float = 0.75
     rollout_level_prob: float = 0.7
-    soft_level: float = 0.7
+    soft_level: float = 0.5
     audio_drop: float = 0.1
     text_drop: float = 0.1
     sink_distance: tuple[int, int] = (4, 30)
@@ -74,7 +73,7 @@ def nano_voice() -> Recipe:
 def nano_stage1() -> Recipe:
     """Stage 1 of nano: block-wise diffusion forcing from scratch."""
     return Recipe(
-        "stage1", steps=4200, batch=6, rate=2e-3, final_rate=2e-5, warmup=60, ema=0.997, optimiser="muon", evaluate_every=250
+        "stage1", steps=3300, batch=6, rate=2e-3, final_rate=2e-5, warmup=60, ema=0.997, optimiser="muon", evaluate_every=250
     )
 
 

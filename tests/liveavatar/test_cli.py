@@ -9,7 +9,7 @@ import time
 import types
 import wave
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import av
@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from liveavatar import cli
-from liveavatar.config import RolloutOptions, profile
+from liveavatar.config import profile
 from liveavatar.inputs import InputError, read_picture, read_voice
 from liveavatar.output import OutputError, VideoWriter
 
@@ -147,7 +147,9 @@ def test_generate_writes_and_tells(files: Path, pipeline: FakePipeline, capsys: 
 def test_generate_switches_and_json(files: Path, pipeline: FakePipeline, capsys: pytest.CaptureFixture) -> None:
     switches = ["--steps", "2", "--cache", "clean", "--no-aas", "--no-rolling-rope"]
     assert generate(files, *switches, "--json", "--timeline", str(files / "t.jsonl")) == 0
-    assert pipeline.asked["options"] == RolloutOptions(steps=2, cache="clean", aas=False, rolling_rope=False)
+    assert pipeline.asked["options"] == replace(
+        profile("nano").rollout, steps=2, cache="clean", aas=False, rolling_rope=False
+    )
     assert pipeline.asked["timeline"] == files / "t.jsonl"
     result = json.loads(capsys.readouterr().out)
     assert result["frames"] == 48

@@ -172,9 +172,9 @@ def test_another_recipe_is_refused_with_the_differing_field(shards: Path, tmp_pa
 def test_stage_1_learns_its_clips(shards: Path, tmp_path: Path) -> None:
     trained = stage(shards)
     trained.held = trained.data  # four clips can be learned by heart, and nothing more can be learned from them
-    before = trained.evaluate(trained.model)["loss_0.75"]
+    before = trained.evaluate(trained.model)["loss_0.60"]
     train(trained, Recipe("stage1", steps=150, batch=4, rate=2e-3, warmup=10, bf16=False), tmp_path / "out")
-    assert trained.evaluate(trained.model)["loss_0.75"] < 0.85 * before
+    assert trained.evaluate(trained.model)["loss_0.60"] < 0.85 * before
 
 
 def test_nan_losses_stop_the_run_and_leave_the_checkpoint(shards: Path, tmp_path: Path) -> None:
