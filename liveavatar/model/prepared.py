@@ -39,7 +39,9 @@ def fuse_projections(model: S2VTransformer) -> S2VTransformer:
         projections = (attention.q, attention.k, attention.v)
         if all(type(projection) is nn.Linear for projection in projections):
             weight = _as_views([projection.weight for projection in projections])
-            attention.fused = FusedProjection(weight, _as_views([projection.bias for projection in projections]))
+            bias = _as_views([projection.bias for projection in projections])
+            norms = _as_views([attention.norm_q.weight, attention.norm_k.weight]).view(2, -1)
+            attention.fused = FusedProjection(weight, bias, norms)
     return model
 
 

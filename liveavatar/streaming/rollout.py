@@ -18,7 +18,7 @@ from liveavatar.config import RolloutOptions
 from liveavatar.model.attention import Seen
 from liveavatar.model.positions import TokenGrid
 from liveavatar.model.rope import half_precision, rotate
-from liveavatar.model.transformer import S2VTransformer, Voice
+from liveavatar.model.transformer import Levels, S2VTransformer, Voice
 from liveavatar.streaming.cache import RollingCache
 from liveavatar.streaming.flow import euler_step, level_grid, model_time
 from liveavatar.streaming.noise import keyed_integer
@@ -77,6 +77,8 @@ class Rollout:
         self.sink.set(model, sink_latent, text, motion)
         self.caches = [self._new_cache() for _ in range(options.steps if options.cache == "timestep" else 1)]
         self.next_block = 0
+        self._fixed_levels: dict[float, Levels] = {}
+        self._newest_table: tuple[int, Tensor] | None = None
         self._first_latent: Tensor | None = None  # of block 0, until it becomes the sink
 
     def denoise(
@@ -101,9 +103,10 @@ class Rollout:
         block, cache = self.next_block, self.caches[step % len(self.caches)]
         cache.rebase(self._origin(block))
         self.sink.place(cache, block, step)
-        context = _StreamContext(cache, block, self._table(block).to(x.device))
+        context = _StreamContext(cache, block, self._table(block, x.device))
         cond = self.sink.latent if self.model.config.cond_source == "sink" else pose
-        return self.model.step(x, model_time(self.levels[step]), voice, self.text, context, cond)
+        time = model_time(self.levels[step])
+        return self.model.step(x, time, voice, self.text, context, cond, self._levels_at(time, x))
 
     def set_sink(self, latent: Tensor, motion: Tensor | None = None) -> None:
         """Let later blocks attend to another picture [1, C, 1, H, W]; motion None: the motion latents stay."""
@@ -122,10 +125,23 @@ class Rollout:
         """The latent frame that is time 0 for block `block`. Only differences of positions matter."""
         return block // REBASE_BLOCKS * REBASE_BLOCKS * self.block_latents if self.options.positions == "bounded" else 0
 
-    def _table(self, block: int) -> Tensor:
-        start = block * self.block_latents - self._origin(block)
-        table = self.grid.frames(torch.arange(start, start + self.block_latents))
-        return half_precision(table) if self.options.rope_factors == "half" else table
+    def _table(self, block: int, device: torch.device) -> Tensor:
+        """Rotations of a block's tokens, made once for all its evaluations."""
+        if self._newest_table is None or self._newest_table[0] != block:
+            start = block * self.block_latents - self._origin(block)
+            table = self.grid.frames(torch.arange(start, start + self.block_latents))
+            table = half_precision(table) if self.options.rope_factors == "half" else table
+            self._newest_table = (block, table.to(device))
+        return self._newest_table[1]
+
+    def _levels_at(self, time: float, x: Tensor) -> Levels | None:
+        """What the model makes of a time, kept for the whole stream; None where it also hears the voice there."""
+        if self.model.config.voice_in_time or torch.is_grad_enabled():
+            return None
+        if time not in self._fixed_levels:
+            times = torch.full((x.shape[0], 1), time, dtype=torch.float64, device=x.device)
+            self._fixed_levels[time] = self.model.levels(times)
+        return self._fixed_levels[time]
 
     def _new_cache(self) -> RollingCache:
         tokens = self.block_latents * self.grid.frame_tokens

@@ -1,8 +1,9 @@
 """One streamed evaluation written for reading: what the fast form must equal, and what its speed is compared with.
 
-Separate projections, angles and rotations in complex128, keys kept un-rotated in a growing list that is joined and rotated
-anew in every layer, modulation spread over tokens, attention as three plain operations, text keys and a voice's parts
-computed in every evaluation.
+The formulation of the reference code, no slower than it stands there: separate projections; positions in complex128, their
+factors made once per evaluation and multiplied in every layer; keys kept un-rotated, joined with the past and the sink and
+rotated anew in every layer; modulation in float32 spread over tokens; torch's own activation and attention; text keys and a
+voice's parts computed in every evaluation, as the reference does.
 """
 
 from __future__ import annotations
@@ -37,10 +38,6 @@ def _rotated(x: Tensor, factors: Tensor) -> Tensor:
     return torch.view_as_real(pairs * factors).flatten(-2).float()
 
 
-def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return torch.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, dim=-1) @ v
-
-
 def _rms(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return x / torch.sqrt(x.square().mean(-1, keepdim=True) + eps) * weight
 
@@ -56,67 +53,78 @@ def _projected(a: Attention, x: Tensor, source: Tensor, eps: float) -> tuple[Ten
 
 
 def _cross(a: Attention, x: Tensor, source: Tensor, eps: float) -> Tensor:
-    return a.o(_attention(*_projected(a, x, source, eps)).transpose(1, 2).flatten(-2))
+    return a.o(F.scaled_dot_product_attention(*_projected(a, x, source, eps)).transpose(1, 2).flatten(-2))
 
 
 class PlainStream:
-    """The stream of a `Rollout` from its present sink on, with lists for caches; block 0 is the first that is given."""
+    """The stream of a fresh `Rollout`, with lists for caches; the rollout keeps count, and sets the sink when AAS is due."""
 
     def __init__(self, rollout: Rollout, text_rows: Tensor) -> None:
         self.rollout, self.model = rollout, rollout.model
         missing = self.model.config.text_len - text_rows.shape[1]
         self.text_rows = F.pad(text_rows, (0, 0, 0, missing))
         layers = range(self.model.config.num_layers)
-        self.past: list[list[list[tuple[int, Tensor, Tensor]]]] = [[[] for _ in layers] for _ in rollout.caches]
+        self.past: list[list[list[tuple[Tensor, Tensor]]]] = [[[] for _ in layers] for _ in rollout.caches]
+        self.first_block = rollout.next_block
 
-    def denoise(self, noise: Tensor, voice: Voice, block: int) -> Tensor:
-        """Clean latents of block number `block`."""
+    def denoise(self, noise: Tensor, voice: Voice) -> Tensor:
+        """The next block's clean latents; one cache per step, as in timestep-forcing."""
         x, levels = noise, self.rollout.levels
         for step in range(len(levels) - 1):
-            x = euler_step(x, self.velocity(x, step, voice, block), levels[step], levels[step + 1])
+            x = euler_step(x, self.velocity(x, step, voice), levels[step], levels[step + 1])
+        self.rollout._finish(x)
         return x
 
-    def velocity(self, x: Tensor, step: int, voice: Voice, block: int) -> Tensor:
-        """One evaluation at one step."""
+    def velocity(self, x: Tensor, step: int, voice: Voice) -> Tensor:
+        """One evaluation at one step of the block in hand."""
         model, sink = self.model, self.rollout.sink
         cond = sink.latent if model.config.cond_source == "sink" else torch.zeros_like(x)
         times = torch.full((1, 1), model_time(self.rollout.levels[step]), dtype=torch.float64)
-        tokens = model._tokens(model._entering(x, times, cond), NOISY, cond)
+        tokens = model.patch_embedding(model._entering(x, times, cond)) + model.cond_encoder(cond)
+        tokens = tokens.flatten(3).permute(0, 2, 3, 1) + model.trainable_cond_mask.weight[NOISY]
         _, frames, per_frame, _ = tokens.shape
         embedded, levels = model._embed_times(times, voice.pooled)
         levels = levels.expand(-1, frames, -1, -1).repeat_interleave(per_frame, dim=1)  # a row for every token
         text = model.text_embedding(self.text_rows)
+        factors = self._positions(step, self.rollout.next_block)
         flat = tokens.flatten(1, 2)
         for layer in range(model.config.num_layers):
-            flat = self._block(flat, levels, text, layer, step, block)
+            flat = self._block(flat, levels, text, layer, step, factors)
             if model.audio_injector.injects_after(layer):
                 flat = self._voice(flat, voice, layer, frames)
-        return model._velocity(model.head(flat.view_as(tokens), embedded), x, times, cond)
+        shift, scale = (model.head.modulation + embedded.unsqueeze(2)).unsqueeze(-2).unbind(2)
+        normed = F.layer_norm(flat.view_as(tokens), flat.shape[-1:], eps=model.config.eps) * (1 + scale) + shift
+        return model._velocity(model.head.head(normed), x, times, cond)
 
-    def _block(self, x: Tensor, levels: Tensor, text: Tensor, layer: int, step: int, block: int) -> Tensor:
+    def _positions(self, step: int, block: int) -> Tensor:
+        """Factors [tokens, head_dim/2] of all keys: the blocks of the window, oldest first, then the conditioning tokens."""
+        options, sink, grid = self.rollout.options, self.rollout.sink, self.rollout.grid
+        first = max(self.first_block, block - options.window_past)
+        per_block, head_dim = self.rollout.block_latents, self.model.config.head_dim
+        times = torch.arange(first * per_block, (block + 1) * per_block)
+        sink_factors = _factors(torch.tensor([sink.position(block, step)]), *grid.patches, head_dim)
+        if sink.motion is not None:
+            sink_factors = torch.cat([sink_factors, grid.motion().to(torch.complex128)])
+        return torch.cat([_factors(times, *grid.patches, head_dim), sink_factors])
+
+    def _block(self, x: Tensor, levels: Tensor, text: Tensor, layer: int, step: int, factors: Tensor) -> Tensor:
         b, eps = self.model.blocks[layer], self.model.config.eps
         shift1, scale1, gate1, shift2, scale2, gate2 = (b.modulation + levels).unbind(2)
         normed = F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + scale1) + shift1
         q, k, v = _projected(b.self_attn, normed, normed, eps)
-        attended = self._look_back(q, k, v, layer, step, block)
+        attended = self._look_back(q, k, v, layer, step, factors)
         x = x + gate1 * b.self_attn.o(attended.transpose(1, 2).flatten(-2))
         x = x + _cross(b.cross_attn, b.norm3(x), text, eps)
         normed = F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + scale2) + shift2
-        return x + gate2 * b.ffn(normed)
+        return x + gate2 * b.ffn[2](F.gelu(b.ffn[0](normed), approximate="tanh"))
 
-    def _look_back(self, q: Tensor, k: Tensor, v: Tensor, layer: int, step: int, block: int) -> Tensor:
-        past, sink, grid = self.past[step % len(self.past)][layer], self.rollout.sink, self.rollout.grid
-        past[:] = [*past, (block, k, v)][-(self.rollout.options.window_past + 1) :]
-        per_block, head_dim = self.rollout.block_latents, self.model.config.head_dim
-        times = [torch.arange(held * per_block, (held + 1) * per_block) for held, _, _ in past]
-        sink_factors = _factors(torch.tensor([sink.position(block, step)]), *grid.patches, head_dim)
-        if sink.motion is not None:
-            sink_factors = torch.cat([sink_factors, grid.motion().to(torch.complex128)])
-        factors = _factors(torch.cat(times), *grid.patches, head_dim)
-        keys = torch.cat([*(key for _, key, _ in past), sink.keys[layer]], dim=2)
-        values = torch.cat([*(value for _, _, value in past), sink.values[layer]], dim=2)
-        rotated = _rotated(keys, torch.cat([factors, sink_factors]))
-        return _attention(_rotated(q, factors[-q.shape[2] :]), rotated, values)
+    def _look_back(self, q: Tensor, k: Tensor, v: Tensor, layer: int, step: int, factors: Tensor) -> Tensor:
+        past, sink = self.past[step % len(self.past)][layer], self.rollout.sink
+        past[:] = [*past, (k, v)][-(self.rollout.options.window_past + 1) :]
+        keys = torch.cat([*(key for key, _ in past), sink.keys[layer]], dim=2)
+        values = torch.cat([*(value for _, value in past), sink.values[layer]], dim=2)
+        own = factors[len(factors) - sink.tokens - q.shape[2] :][: q.shape[2]]
+        return F.scaled_dot_product_attention(_rotated(q, own), _rotated(keys, factors), values)
 
     def _voice(self, x: Tensor, voice: Voice, layer: int, frames: int) -> Tensor:
         injector = self.model.audio_injector
@@ -126,5 +134,3 @@ class PlainStream:
         split = x.unflatten(1, (frames, -1))
         normed = F.layer_norm(split, split.shape[-1:], eps=1e-5) * (1 + scale) + shift
         return x + _cross(attention, normed.flatten(0, 1), voice.local.flatten(0, 1), self.model.config.eps).flatten(0, 1)[None]
-
-
