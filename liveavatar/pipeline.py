@@ -17,6 +17,7 @@ from liveavatar.config import ProfileConfig, RolloutOptions
 from liveavatar.config import profile as profile_named
 from liveavatar.model.codec import Codec, VaeStreamDecoder
 from liveavatar.model.light_decoder import LightDecoder, LightStreamDecoder
+from liveavatar.model.prepared import for_inference
 from liveavatar.model.text import HashedWords
 from liveavatar.model.transformer import S2VTransformer
 from liveavatar.streaming.session import Session
@@ -55,6 +56,7 @@ class Pipeline:
             network.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         for network in (self.codec, self.light, self.transformer, self.words):
             network.eval().requires_grad_(False)
+        for_inference(self.transformer)
 
     @torch.inference_mode()
     def open(

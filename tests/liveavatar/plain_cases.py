@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from liveavatar.config import RolloutOptions, nano, official_transformer, released_rollout
 from liveavatar.model.audio import Voice
-from liveavatar.model.prepared import fuse_projections
+from liveavatar.model.prepared import for_inference
 from liveavatar.model.transformer import S2VTransformer, initialise
 from liveavatar.streaming.rollout import Rollout
 from tests.liveavatar import golden
@@ -28,27 +29,31 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 @dataclass(frozen=True)
 class Case:
-    """A model with random weights, none of them zero, and what a stream of it is opened with."""
+    """A model with random weights, none of them zero, and what a stream of it is opened with.
+
+    model: as loaded; prepared: the same weights, as the pipeline holds them for inference.
+    """
 
     model: S2VTransformer
+    prepared: S2VTransformer
     options: RolloutOptions
     text_rows: Tensor
     sink: Tensor
     motion: Tensor | None
 
-    def rollout(self, **changed: object) -> Rollout:
+    def rollout(self, model: S2VTransformer, **changed: object) -> Rollout:
         """A fresh stream; the same every time."""
         options = replace(self.options, **changed)  # type: ignore[arg-type]
-        text = self.model.encode_text(self.text_rows)
-        return Rollout(self.model, options, text, self.sink, BLOCK_LATENTS, self.motion)
+        text = model.encode_text(self.text_rows)
+        return Rollout(model, options, text, self.sink, BLOCK_LATENTS, self.motion)
 
     def fast(self, **changed: object) -> Callable[[Tensor, Voice], Tensor]:
         """A stream as users run it: noise and voice of the next block -> its clean latents."""
-        return self.rollout(**changed).denoise
+        return self.rollout(self.prepared, **changed).denoise
 
     def plain(self, **changed: object) -> Callable[[Tensor, Voice], Tensor]:
         """The same stream, written for reading."""
-        return PlainStream(self.rollout(**changed), self.text_rows).denoise
+        return PlainStream(self.rollout(self.model, **changed), self.text_rows).denoise
 
     def noise(self, block: int) -> Tensor:
         _, channels, _, height, width = self.sink.shape
@@ -75,7 +80,7 @@ def case(name: str) -> Case:
     for parameter in model.parameters():
         spread = 0.5 / parameter[0].numel() ** 0.5 if parameter.dim() > 1 else 0.1
         parameter.data += spread * torch.randn(parameter.shape, generator=generator)
-    fuse_projections(model.eval().requires_grad_(False))
+    model.eval().requires_grad_(False)
     sink = random(1, config.in_dim, 1, height, width, seed=1)
     motion = None if config.motion == "none" else random(1, config.in_dim, config.motion_latents, height, width, seed=2)
-    return Case(model, options, random(1, config.text_len, config.text_dim, seed=3), sink, motion)
+    return Case(model, for_inference(deepcopy(model)), options, random(1, config.text_len, config.text_dim, seed=3), sink, motion)

@@ -39,7 +39,7 @@ def _rotated(x: Tensor, factors: Tensor) -> Tensor:
 
 
 def _rms(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    return x / torch.sqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
