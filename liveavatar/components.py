@@ -21,6 +21,7 @@ from liveavatar.model.codec import Codec
 from liveavatar.model.fp8 import quantise_linears
 from liveavatar.model.light_decoder import LightDecoder
 from liveavatar.model.precision import set_precision
+from liveavatar.model.prepared import for_inference
 from liveavatar.model.text import HashedWords
 from liveavatar.model.transformer import S2VTransformer
 from liveavatar.streaming.conditions import Conditions, VoiceConditions
@@ -104,11 +105,11 @@ def build(profile: str, weights: Path | str | None, place: Placement, size: Size
 
 
 def finish_transformer(model: S2VTransformer, place: Placement) -> S2VTransformer:
-    """A loaded transformer in its placement: types, 8-bit layers, no gradients."""
+    """A loaded transformer in its placement: types, 8-bit layers, no gradients, products in their fastest form."""
     set_precision(model, place.dtype)
     if place.fp8:
         quantise_linears(model)
-    return model.to(place.device).eval().requires_grad_(False)  # type: ignore[return-value]
+    return for_inference(model.to(place.device).eval().requires_grad_(False))  # type: ignore[arg-type]
 
 
 # --------------------------------------------------------------------------------------------------------------- nano

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from liveavatar.model.pointwise import RMSNorm, inverse_rms, is_plain_inference
 from liveavatar.model.rope import rotate
 
 
@@ -33,20 +34,6 @@ def scaled_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
         return torch.softmax(q @ k.transpose(-1, -2), dim=-1) @ v
 
 
-class RMSNorm(nn.Module):
-    """x / rms(x) * weight over all channels, before the split into heads."""
-
-    def __init__(self, dim: int, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        full = x.float()
-        normed = full * torch.rsqrt(full.square().mean(-1, keepdim=True) + self.eps)
-        return normed.to(x.dtype) * self.weight.to(x.dtype)
-
-
 class Context(Protocol):
     """What one layer's queries may attend to. q, k, v: [B, heads, S, d], not yet rotated; returns [B, heads, S, d]."""
 
@@ -55,10 +42,32 @@ class Context(Protocol):
 
 @dataclass(frozen=True)
 class FusedProjection:
-    """Weights [3D, D] and biases [3D] of the query, key and value projections in one piece."""
+    """Weights [3D, D] and biases [3D] of the query, key and value projections in one piece; both norms' weights [2, D]."""
 
     weight: Tensor
     bias: Tensor
+    norms: Tensor
+
+
+@dataclass(frozen=True)
+class FewSeen:
+    """The cheaper form of few tokens: what queries need not be taken through is folded into them once.
+
+    scorers: [B, D, heads * n], keys with the queries' norm weights and 1/sqrt(d), each head's in its own rows.
+    outputs: [B, heads * n, D], values after the output projection, its bias shared out among heads.
+    """
+
+    scorers: Tensor
+    outputs: Tensor
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Tokens that cross attention looks at: keys and values [B, heads, n, d], and their cheaper form where there is one."""
+
+    keys: Tensor
+    values: Tensor
+    few: FewSeen | None = None
 
 
 class Attention(nn.Module):
@@ -87,17 +96,45 @@ class Attention(nn.Module):
         """Normed queries and keys, and values, of the same tokens: each [B, heads, S, d]."""
         if self.fused is None:
             return self.queries(x), *self.keys_values(x)
-        q, k, v = F.linear(x, self.fused.weight, self.fused.bias).chunk(3, dim=-1)
-        return self.split(self.norm_q(q)), self.split(self.norm_k(k)), self.split(v)
+        joined = F.linear(x, self.fused.weight, self.fused.bias)
+        q, k, v = joined.chunk(3, dim=-1)
+        if not is_plain_inference(joined):
+            return self.split(self.norm_q(q)), self.split(self.norm_k(k)), self.split(v)
+        both = joined[..., : 2 * x.shape[-1]].unflatten(-1, (2, -1))
+        both.mul_(inverse_rms(both, self.norm_q.eps)).mul_(self.fused.norms)
+        return self.split(q), self.split(k), self.split(v)
 
     def output(self, attended: Tensor) -> Tensor:
         """[B, heads, S, d] -> [B, S, D]."""
         return self.o(attended.transpose(1, 2).flatten(-2))
 
-    def cross(self, x: Tensor, keys_values: tuple[Tensor, Tensor]) -> Tensor:
-        """Attention from tokens [B, S, D] to given keys and values; no positions, no mask."""
-        keys, values = keys_values
-        return self.output(scaled_attention(self.queries(x), keys, values))
+    def seen(self, source: Tensor) -> Seen:
+        """What cross attention needs of the tokens [B, n, D] it looks at."""
+        keys, values = self.keys_values(source)
+        is_few = self.heads * source.shape[1] <= source.shape[2] // 2
+        if torch.is_grad_enabled() or not is_few or type(self.o) is not nn.Linear:
+            return Seen(keys, values)
+        by_head = self.norm_q.weight.view(self.heads, 1, -1) * keys.shape[-1] ** -0.5
+        scorers = [torch.block_diag(*sample.mT) for sample in keys * by_head]
+        outputs = values @ self.o.weight.unflatten(1, (self.heads, -1)).permute(1, 2, 0)
+        return Seen(keys, values, FewSeen(torch.stack(scorers), (outputs + self.o.bias / self.heads).flatten(1, 2)))
+
+    def cross(self, x: Tensor, seen: Seen, residual: Tensor) -> Tensor:
+        """residual + attention from tokens [B, S, D] to what is seen; no positions, no mask."""
+        if seen.few is None:
+            return residual + self.output(scaled_attention(self.queries(x), seen.keys, seen.values))
+        q = self.q(x)
+        inverse = inverse_rms(q, self.norm_q.eps) if is_plain_inference(q) else _inverse_rms_in_full(q, self.norm_q.eps)
+        scores = (q @ seen.few.scorers * inverse).unflatten(-1, (self.heads, -1))
+        weights = torch.softmax(scores, dim=-1).flatten(-2)
+        if residual.dtype != weights.dtype:
+            return residual + weights @ seen.few.outputs
+        return torch.baddbmm(residual, weights, seen.few.outputs)
+
+
+def _inverse_rms_in_full(x: Tensor, eps: float) -> Tensor:
+    """1 / rms [..., 1] in x's dtype, computed in float32."""
+    return torch.rsqrt(x.float().square().mean(-1, keepdim=True) + eps).to(x.dtype)
 
 
 class FullContext:

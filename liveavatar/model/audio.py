@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liveavatar.model.attention import Attention
+from liveavatar.model.attention import Attention, Seen
+from liveavatar.model.pointwise import layer_norm
 
 HISTORY_ROWS = 5  # receptive field of the three convolutions before a latent frame's own rows
 _HISTORY_LATENTS = 2  # outputs that those rows produce: (5 + 3) / 4
@@ -20,12 +21,12 @@ _HISTORY_LATENTS = 2  # outputs that those rows produce: (5 + 3) / 4
 
 @dataclass(frozen=True)
 class Spoken:
-    """What one injection needs of a voice: shift and scale [A, F, 1, D], keys and values [A*F, heads, tokens+1, d]."""
+    """What one injection needs of a voice: shift and 1 + scale [A, F, 1, D], and its tokens of A*F frames as attention sees
+    them."""
 
     shift: Tensor
     scale: Tensor
-    keys: Tensor
-    values: Tensor
+    seen: Seen
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,13 @@ class _AdaLayerNorm(nn.Module):
         self.linear = nn.Linear(dim, 2 * dim)
 
     def shift_scale(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled [A, F, D] -> shift and scale, each [A, F, 1, D]."""
+        """Pooled [A, F, D] -> shift and 1 + scale, each [A, F, 1, D]."""
         shift, scale = self.linear(F.silu(pooled))[:, :, None].chunk(2, dim=-1)
-        return shift, scale
+        return shift, 1 + scale
 
     def forward(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
         """x [B, F, L, D] -> [A, F, L, D]."""
-        return F.layer_norm(x, x.shape[-1:], eps=1e-5) * (1 + scale) + shift
+        return torch.addcmul(shift, layer_norm(x, 1e-5), scale)
 
 
 class AudioInjector(nn.Module):
@@ -174,13 +175,13 @@ class AudioInjector(nn.Module):
         spoken = voice.spoken[slot] if voice.spoken is not None else self._spoken(slot, voice)
         norm, attention = self._slots[slot]
         queries = norm(x, spoken.shift, spoken.scale).to(x.dtype)
-        residual = attention.cross(queries.flatten(0, 1), (spoken.keys, spoken.values)).view_as(queries)
-        if voice.regions is not None:
-            residual = (residual * voice.regions.unsqueeze(-1).to(residual.dtype)).sum(0, keepdim=True)
-        return x + residual
+        frames = queries.flatten(0, 1)
+        if voice.regions is None:
+            return attention.cross(frames, spoken.seen, x.flatten(0, 1)).view_as(x)
+        added = attention.cross(frames, spoken.seen, torch.zeros_like(frames)).view_as(queries)
+        return x + (added * voice.regions.unsqueeze(-1).to(added.dtype)).sum(0, keepdim=True)
 
     def _spoken(self, slot: int, voice: Voice) -> Spoken:
         norm, attention = self._slots[slot]
         kind = attention.norm_k.weight.dtype  # linear layers may hold their weights in 8 bits
-        keys, values = attention.keys_values(voice.local.to(kind).flatten(0, 1))
-        return Spoken(*norm.shift_scale(voice.pooled.to(kind)), keys, values)
+        return Spoken(*norm.shift_scale(voice.pooled.to(kind)), attention.seen(voice.local.to(kind).flatten(0, 1)))

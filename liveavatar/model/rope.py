@@ -6,6 +6,8 @@ the rest. Angles are computed in float64, so positions of any size are exact; ro
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -20,12 +22,18 @@ def axis_slots(head_dim: int) -> tuple[int, int, int]:
 
 def _angles(positions: Tensor, slots: int) -> Tensor:
     """[P] positions -> [P, slots] angles, float64."""
-    exponents = torch.arange(slots, dtype=torch.float64) / slots
-    return positions.to(torch.float64)[:, None] * BASE ** (-exponents)
+    return positions.to(torch.float64)[:, None] * _frequencies(slots)
+
+
+@lru_cache(maxsize=16)
+def _frequencies(slots: int) -> Tensor:
+    """[slots] angles per position, float64."""
+    return BASE ** (-(torch.arange(slots, dtype=torch.float64) / slots))
 
 
 def _factors(angles: Tensor) -> Tensor:
-    return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
+    """Unit complex numbers, complex128."""
+    return torch.polar(torch.ones_like(angles), angles)
 
 
 def grid_table(times: Tensor, rows: Tensor, columns: Tensor, head_dim: int) -> Tensor:
@@ -33,17 +41,35 @@ def grid_table(times: Tensor, rows: Tensor, columns: Tensor, head_dim: int) -> T
 
     times [T], rows [H], columns [W]: positions along each axis, any real numbers, negative allowed.
     """
-    time_slots, height_slots, width_slots = axis_slots(head_dim)
-    grid = (times.numel(), rows.numel(), columns.numel())
-    t = _angles(times, time_slots)[:, None, None].expand(*grid, -1)
-    h = _angles(rows, height_slots)[None, :, None].expand(*grid, -1)
-    w = _angles(columns, width_slots)[None, None].expand(*grid, -1)
-    return _factors(torch.cat([t, h, w], dim=-1).reshape(-1, head_dim // 2))
+    time_slots, _, _ = axis_slots(head_dim)
+    return _over_time(_factors(_angles(times, time_slots)), _spatial_factors(rows, columns, head_dim))
 
 
 def rope_table(times: Tensor, height: int, width: int, head_dim: int) -> Tensor:
     """`grid_table` of whole patch grids: rows 0..height-1, columns 0..width-1."""
-    return grid_table(times, torch.arange(height), torch.arange(width), head_dim)
+    time_slots, _, _ = axis_slots(head_dim)
+    return _over_time(_factors(_angles(times, time_slots)), _whole_grid(height, width, head_dim))
+
+
+def _spatial_factors(rows: Tensor, columns: Tensor, head_dim: int) -> Tensor:
+    """[H*W, height slots + width slots], complex128."""
+    _, height_slots, width_slots = axis_slots(head_dim)
+    grid = (rows.numel(), columns.numel())
+    h = _angles(rows, height_slots)[:, None].expand(*grid, -1)
+    w = _angles(columns, width_slots)[None].expand(*grid, -1)
+    return _factors(torch.cat([h, w], dim=-1)).flatten(0, 1)
+
+
+@lru_cache(maxsize=4)
+def _whole_grid(height: int, width: int, head_dim: int) -> Tensor:
+    """The part of a whole grid's factors that is the same at all times."""
+    return _spatial_factors(torch.arange(height), torch.arange(width), head_dim)
+
+
+def _over_time(time: Tensor, spatial: Tensor) -> Tensor:
+    """[T, time slots] and [P, other slots] -> [T*P, head_dim/2], complex64."""
+    shape = (len(time), len(spatial), -1)
+    return torch.cat([time[:, None].expand(shape), spatial[None].expand(shape)], dim=-1).flatten(0, 1).to(torch.complex64)
 
 
 def time_shift(frames: float, head_dim: int) -> Tensor:
@@ -51,7 +77,7 @@ def time_shift(frames: float, head_dim: int) -> Tensor:
     slots = axis_slots(head_dim)
     angles = torch.zeros(1, head_dim // 2, dtype=torch.float64)
     angles[:, : slots[0]] = _angles(torch.tensor([frames]), slots[0])
-    return _factors(angles)
+    return _factors(angles).to(torch.complex64)
 
 
 def half_precision(table: Tensor) -> Tensor:
@@ -61,5 +87,5 @@ def half_precision(table: Tensor) -> Tensor:
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Rotate [..., S, d] by a table [S, d/2] or [1, d/2]; returns x's dtype."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liveavatar.config import TransformerConfig
-from liveavatar.model.attention import Attention, Context, compute_dtype
+from liveavatar.model.attention import Attention, Context, Seen, compute_dtype
 from liveavatar.model.audio import AudioInjector, CausalAudioEncoder, Voice
 from liveavatar.model.motion import FramePacker, last_motion_latents
+from liveavatar.model.pointwise import TanhGELU, layer_norm
 
-__all__ = ["KeysValues", "S2VTransformer", "Voice", "initialise"]
+__all__ = ["S2VTransformer", "Voice", "initialise"]
 
 NOISY, REFERENCE, MOTION = 0, 1, 2  # rows of trainable_cond_mask
-
-KeysValues = tuple[Tensor, Tensor]
-
 
 def timestep_features(times: Tensor, width: int) -> Tensor:
     """[...] times in 0..1000 -> [..., width]: cosines then sines, computed in float64, returned in float32."""
@@ -33,9 +32,20 @@ def timestep_features(times: Tensor, width: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=-1).float()
 
 
+Modulation = tuple[Tensor, ...]  # per latent frame, each [B, F, 1, D]: shifts, scales (1 already added) and gates
+
+
+@dataclass(frozen=True)
+class Levels:
+    """What a noise level does to each latent frame: the modulation of every block, and the head's."""
+
+    blocks: tuple[Modulation, ...]
+    head: Modulation
+
+
 def _modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
     """LayerNorm without affine, then scale and shift; x [B, F, L, D], shift and scale [B, F, 1, D]."""
-    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=eps), 1 + scale)
+    return torch.addcmul(shift, layer_norm(x, eps), scale)
 
 
 def _joined(segments: Sequence[Tensor]) -> Tensor:
@@ -57,34 +67,34 @@ class TransformerBlock(nn.Module):
         self.self_attn = Attention(c.dim, c.num_heads, c.eps)
         self.cross_attn = Attention(c.dim, c.num_heads, c.eps)
         self.norm3 = nn.LayerNorm(c.dim, eps=c.eps)
-        self.ffn = nn.Sequential(nn.Linear(c.dim, c.ffn_dim), nn.GELU("tanh"), nn.Linear(c.ffn_dim, c.dim))
+        self.ffn = nn.Sequential(nn.Linear(c.dim, c.ffn_dim), TanhGELU(), nn.Linear(c.ffn_dim, c.dim))
         self.modulation = nn.Parameter(torch.randn(1, 6, c.dim) / c.dim**0.5)
 
-    def text_keys_values(self, embedded: Tensor) -> KeysValues:
-        """Keys and values of embedded text [B, text_len, D]; they depend on the text only."""
-        return self.cross_attn.keys_values(embedded)
+    def modulated_by(self, level: Tensor) -> Modulation:
+        """Projected time embedding [B, F, 6, D] -> shift, scale, gate around attention, then around the feed-forward."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + level).unsqueeze(-2).unbind(2)
+        return shift1, 1 + scale1, gate1, shift2, 1 + scale2, gate2
 
     def forward(
-        self, segments: Sequence[Tensor], levels: Sequence[Tensor], text: KeysValues, layer: int, context: Context
+        self, segments: Sequence[Tensor], modulations: Sequence[Modulation], text: Seen, layer: int, context: Context
     ) -> list[Tensor]:
-        """Segments [B, F, L, D] and for each its levels [B, F or 1, 6, D]: the projected time embedding of each run."""
+        """Segments [B, F, L, D] and the modulation of each (F or 1 frames)."""
         kind = segments[0].dtype
-        modulations = [(self.modulation + level).unsqueeze(-2).unbind(2) for level in levels]
         normed = _joined([_modulate(x, m[0], m[1], self.eps).to(kind) for x, m in zip(segments, modulations, strict=True)])
-        attended = self.self_attn.output(context.attend(layer, *self.self_attn.queries_keys_values(normed)))
-        parts = attended.split([x.shape[1] * x.shape[2] for x in segments], dim=1)
+        attended = context.attend(layer, *self.self_attn.queries_keys_values(normed))
+        parts = self.self_attn.output(attended).split([x.shape[1] * x.shape[2] for x in segments], dim=1)
         return [
             self._after_attention(x, part.view_as(x), modulation, text)
             for x, part, modulation in zip(segments, parts, modulations, strict=True)
         ]
 
-    def _after_attention(self, x: Tensor, attended: Tensor, modulation: tuple[Tensor, ...], text: KeysValues) -> Tensor:
+    def _after_attention(self, x: Tensor, attended: Tensor, modulation: Modulation, text: Seen) -> Tensor:
         _, _, gate1, shift2, scale2, gate2 = modulation
         kind = x.dtype
         # Weights in 16 bits: sums inside a block stay in float32, rounded once at its end. Autocast decides for itself.
         wide = kind if torch.is_autocast_enabled(x.device.type) else torch.promote_types(kind, torch.float32)
         x = torch.addcmul(x.to(wide), gate1.to(wide), attended.to(wide))
-        x = x + self.cross_attn.cross(self.norm3(x.to(kind)).to(kind).flatten(1, 2), text).view_as(x)
+        x = self.cross_attn.cross(self.norm3(x.to(kind)).to(kind).flatten(1, 2), text, x.flatten(1, 2)).view_as(x)
         out = self.ffn(_modulate(x, shift2, scale2, self.eps).to(kind))
         return torch.addcmul(x, gate2.to(wide), out.to(wide)).to(kind)
 
@@ -98,10 +108,14 @@ class Head(nn.Module):
         self.head = nn.Linear(c.dim, c.out_dim * math.prod(c.patch_size))
         self.modulation = nn.Parameter(torch.randn(1, 2, c.dim) / c.dim**0.5)
 
-    def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
-        """x [B, F, L, D], embedded time [B, F, D] -> [B, F, L, patch values]."""
+    def modulated_by(self, embedded: Tensor) -> Modulation:
+        """Time embedding [B, F, D] -> shift and scale."""
         shift, scale = (self.modulation + embedded.unsqueeze(2)).unsqueeze(-2).unbind(2)
-        return self.head(_modulate(x.to(self.head.weight.dtype), shift, scale, self.eps))
+        return shift, 1 + scale
+
+    def forward(self, x: Tensor, modulation: Modulation) -> Tensor:
+        """x [B, F, L, D] -> [B, F, L, patch values]."""
+        return self.head(_modulate(x.to(self.head.weight.dtype), *modulation, self.eps))
 
 
 class SinkResidual(nn.Module):
@@ -165,10 +179,10 @@ class S2VTransformer(nn.Module):
 
     # --- conditions ---------------------------------------------------------------------------------------------
 
-    def encode_text(self, rows: Tensor) -> list[KeysValues]:
-        """Text rows [B, up to text_len, text_dim] -> keys and values per layer; computed once per stream."""
+    def encode_text(self, rows: Tensor) -> Sequence[Seen]:
+        """Text rows [B, up to text_len, text_dim] -> what each layer sees of it; computed once per stream."""
         embedded = self.embed_text(rows)
-        return [block.text_keys_values(embedded) for block in self.blocks]  # type: ignore[operator,union-attr]
+        return [block.cross_attn.seen(embedded) for block in self.blocks]  # type: ignore[operator,union-attr]
 
     def embed_text(self, rows: Tensor) -> Tensor:
         """Text rows [B, up to text_len, text_dim] -> [B, text_len, D], the same for all layers.
@@ -193,7 +207,7 @@ class S2VTransformer(nn.Module):
         times: Tensor,
         sink: Tensor,
         voice: Voice,
-        text: Sequence[KeysValues],
+        text: Sequence[Seen],
         context: Context,
         cond: Tensor | None = None,
         motion: Tensor | None = None,
@@ -213,49 +227,69 @@ class S2VTransformer(nn.Module):
         segments = [torch.cat([noisy, beside], dim=1)] if as_frame else [noisy, beside]
         levels = [level] if as_frame else [level[:, :frames], level[:, frames:]]
         for layer, block in enumerate(self.blocks):
-            segments = block(segments, levels, text[layer], layer, context)
+            modulations = [block.modulated_by(level) for level in levels]  # type: ignore[operator,union-attr]
+            segments = block(segments, modulations, text[layer], layer, context)
             if self.audio_injector.injects_after(layer):
                 moved, rest = self.audio_injector(layer, segments[0][:, :frames], voice), segments[0][:, frames:]
                 segments[0] = torch.cat([moved, rest], dim=1) if as_frame else moved
-        return self._velocity(self.head(segments[0][:, :frames], embedded[:, :frames]), x, times, cond)
+        out = self.head(segments[0][:, :frames], self.head.modulated_by(embedded[:, :frames]))
+        return self._velocity(out, x, times, cond)
 
-    def prefill(self, sink: Tensor, text: Sequence[KeysValues], context: Context, motion: Tensor | None = None) -> None:
+    def prefill(self, sink: Tensor, text: Sequence[Seen], context: Context, motion: Tensor | None = None) -> None:
         """Run the sink [B, C, 1, H, W] and motion latents alone; `context` keeps each layer's keys and values."""
         segments = [self._conditioning(sink, motion)]
-        _, levels = self._embed_times(torch.zeros(sink.shape[0], 1, device=sink.device))
+        levels = self.levels(torch.zeros(sink.shape[0], 1, device=sink.device))
         for layer, block in enumerate(self.blocks):
-            segments = block(segments, [levels], text[layer], layer, context)
+            segments = block(segments, [levels.blocks[layer]], text[layer], layer, context)
+
+    def levels(self, times: Tensor, pooled: Tensor | None = None) -> Levels:
+        """What times [B, F] (0..1000), with the pooled voice if it counts, do to every layer."""
+        embedded, projected = self._embed_times(times, pooled)
+        blocks = tuple(block.modulated_by(projected) for block in self.blocks)  # type: ignore[operator,union-attr]
+        return Levels(blocks, self.head.modulated_by(embedded))
 
     def step(
         self,
         x: Tensor,
         time: float,
         voice: Voice,
-        text: Sequence[KeysValues],
+        text: Sequence[Seen],
         context: Context,
         cond: Tensor | None = None,
+        levels: Levels | None = None,
     ) -> Tensor:
-        """Streaming call: velocity of one block x [B, C, F, H, W] at one time (0..1000); `context` holds the past."""
+        """Streaming call: velocity of one block x [B, C, F, H, W] at one time (0..1000); `context` holds the past.
+
+        levels: what `self.levels` made of that time, where the caller keeps it.
+        """
         times = torch.full((x.shape[0], 1), time, dtype=torch.float64, device=x.device)
         tokens = self._tokens(self._entering(x, times, cond), NOISY, cond)
-        embedded, levels = self._embed_times(times, voice.pooled)
+        levels = levels or self.levels(times, voice.pooled)
         for layer, block in enumerate(self.blocks):
-            (tokens,) = block([tokens], [levels], text[layer], layer, context)
+            (tokens,) = block([tokens], [levels.blocks[layer]], text[layer], layer, context)
             tokens = self.audio_injector(layer, tokens, voice)
-        return self._velocity(self.head(tokens, embedded), x, times, cond)
+        return self._velocity(self.head(tokens, levels.head), x, times, cond)
 
     # --- parts --------------------------------------------------------------------------------------------------
 
     def _tokens(self, latents: Tensor, kind: int, cond: Tensor | None = None) -> Tensor:
         """[B, C, F, H, W] -> [B, F, L, D]."""
-        dtype = self.patch_embedding.weight.dtype
-        embedded = self.patch_embedding(latents.to(dtype))
+        mask = self.trainable_cond_mask.weight[kind]
+        tokens = self._patches(self.patch_embedding, latents, mask)
         if cond is not None:
-            embedded = embedded + self.cond_encoder(cond.to(dtype))
-        tokens = embedded.flatten(3).permute(0, 2, 3, 1) + self.trainable_cond_mask.weight[kind]
-        if kind == NOISY and cond is None and self.config.cond_dim:
+            tokens = tokens + self._patches(self.cond_encoder, cond)
+        elif kind == NOISY and self.config.cond_dim:
             tokens = tokens + self.cond_encoder.bias  # no pose is a pose of zeros
         return compute_dtype(tokens)
+
+    def _patches(self, embedding: nn.Module, latents: Tensor, added: Tensor | float = 0) -> Tensor:
+        """The convolution `embedding`, whose patches do not overlap, as one product: [B, F, L, D], plus `added` [D]."""
+        weight, bias = embedding.weight, embedding.bias
+        batch, _, frames, height, width = latents.shape
+        pt, ph, pw = self.config.patch_size
+        cut = latents.to(weight.dtype).view(batch, -1, frames // pt, pt, height // ph, ph, width // pw, pw)
+        patches = cut.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(2, 3)
+        return F.linear(patches, weight.flatten(1), bias + added)
 
     def _conditioning(self, sink: Tensor, motion: Tensor | None) -> Tensor:
         """Sink and motion tokens in one run [B, 1, c, D]."""

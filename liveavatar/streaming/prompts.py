@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from liveavatar.model.transformer import KeysValues, S2VTransformer
+from liveavatar.model.attention import Seen
+from liveavatar.model.transformer import S2VTransformer
 
 KEPT_PROMPTS = 4  # of one pipeline; at 14B one prompt's keys and values are 0.4 GB
 
@@ -22,9 +23,9 @@ class TextKeys:
     def __init__(self, model: S2VTransformer, rows_of: Callable[[str], Tensor], kept: int = KEPT_PROMPTS) -> None:
         """rows_of: prompt -> text rows [1, up to text_len, text_dim]."""
         self.model, self.rows_of, self.kept = model, rows_of, kept
-        self._made: OrderedDict[str, list[KeysValues]] = OrderedDict()
+        self._made: OrderedDict[str, Sequence[Seen]] = OrderedDict()
 
-    def __call__(self, prompt: str) -> list[KeysValues]:
+    def __call__(self, prompt: str) -> Sequence[Seen]:
         if prompt not in self._made:
             self._made[prompt] = self.model.encode_text(self.rows_of(prompt))
             if len(self._made) > self.kept:
@@ -36,7 +37,7 @@ class TextKeys:
 class PromptSchedule:
     """Prompts by the block from which they hold; what has been passed is forgotten."""
 
-    def __init__(self, texts: Callable[[str], Sequence[KeysValues]]) -> None:
+    def __init__(self, texts: Callable[[str], Sequence[Seen]]) -> None:
         self.texts = texts
         self._coming: list[tuple[int, str]] = []  # ordered by block
 
@@ -47,7 +48,7 @@ class PromptSchedule:
         replaced = place < len(blocks) and blocks[place] == block
         self._coming[place : place + replaced] = [(block, prompt)]
 
-    def __call__(self, block: int) -> Sequence[KeysValues] | None:
+    def __call__(self, block: int) -> Sequence[Seen] | None:
         """What begins to hold at `block`; None where nothing changes."""
         prompt = None
         while self._coming and self._coming[0][0] <= block:

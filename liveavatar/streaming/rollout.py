@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from liveavatar.config import RolloutOptions
+from liveavatar.model.attention import Seen
 from liveavatar.model.positions import TokenGrid
 from liveavatar.model.rope import half_precision, rotate
-from liveavatar.model.transformer import KeysValues, S2VTransformer, Voice
+from liveavatar.model.transformer import Levels, S2VTransformer, Voice
 from liveavatar.streaming.cache import RollingCache
 from liveavatar.streaming.flow import euler_step, level_grid, model_time
 from liveavatar.streaming.history import disturb
@@ -27,7 +28,7 @@ from liveavatar.streaming.sink import Offset, Prefilled, RollingSink, switch_blo
 
 Noise = Callable[[int], Tensor]
 Recode = Callable[[Tensor], Tensor]  # a latent frame [1, C, 1, H, W] -> its first frame, decoded and coded alone
-Text = Callable[[int], Sequence[KeysValues] | None]
+Text = Callable[[int], Sequence[Seen] | None]
 REBASE_BLOCKS = 4096  # with bounded positions, time starts anew after so many blocks (half an hour at 25 fps)
 
 
@@ -59,7 +60,7 @@ class Rollout:
         self,
         model: S2VTransformer,
         options: RolloutOptions,
-        text: Sequence[KeysValues],
+        text: Sequence[Seen],
         sink_latent: Tensor,
         block_latents: int,
         motion: Tensor | None = None,
@@ -89,10 +90,12 @@ class Rollout:
         self.key, self.recode = key, recode
         self.caches = [self._new_cache() for _ in range(options.steps if options.cache == "timestep" else 1)]
         self.next_block = 0
+        self._fixed_levels: dict[float, Levels] = {}
+        self._newest_table: tuple[int, Tensor] | None = None
         self._first_latent: Tensor | None = None  # of block 0, until it becomes the sink
 
     def denoise(
-        self, noise: Tensor, voice: Voice, pose: Tensor | None = None, text: Sequence[KeysValues] | None = None
+        self, noise: Tensor, voice: Voice, pose: Tensor | None = None, text: Sequence[Seen] | None = None
     ) -> Tensor:
         """The next block's clean latents from its noise [1, C, F, H, W] and its voice; moves the stream on.
 
@@ -114,9 +117,10 @@ class Rollout:
         self._adapt_sink()
         cache.rebase(self._origin(block))
         self.sink.place(cache, block, step)
-        context = _StreamContext(cache, block, self._table(block).to(x.device))
+        context = _StreamContext(cache, block, self._table(block, x.device))
         cond = self.sink.held(block, step).latent if self.model.config.cond_source == "sink" else pose
-        return self.model.step(x, model_time(self.levels[step]), voice, self.text, context, cond)
+        time = model_time(self.levels[step])
+        return self.model.step(x, time, voice, self.text, context, cond, self._levels_at(time, x))
 
     def set_sink(self, latent: Tensor, motion: Tensor | None = None, from_block: int = 0) -> None:
         """Let blocks from `from_block` on attend to another picture [1, C, 1, H, W]; motion None: the same."""
@@ -148,10 +152,23 @@ class Rollout:
         """The latent frame that is time 0 for block `block`. Only differences of positions matter."""
         return block // REBASE_BLOCKS * REBASE_BLOCKS * self.block_latents if self.options.positions == "bounded" else 0
 
-    def _table(self, block: int) -> Tensor:
-        start = block * self.block_latents - self._origin(block)
-        table = self.grid.frames(torch.arange(start, start + self.block_latents))
-        return half_precision(table) if self.options.rope_factors == "half" else table
+    def _table(self, block: int, device: torch.device) -> Tensor:
+        """Rotations of a block's tokens, made once for all its evaluations."""
+        if self._newest_table is None or self._newest_table[0] != block:
+            start = block * self.block_latents - self._origin(block)
+            table = self.grid.frames(torch.arange(start, start + self.block_latents))
+            table = half_precision(table) if self.options.rope_factors == "half" else table
+            self._newest_table = (block, table.to(device))
+        return self._newest_table[1]
+
+    def _levels_at(self, time: float, x: Tensor) -> Levels | None:
+        """What the model makes of a time, kept for the whole stream; None where it also hears the voice there."""
+        if self.model.config.voice_in_time or torch.is_grad_enabled():
+            return None
+        if time not in self._fixed_levels:
+            times = torch.full((x.shape[0], 1), time, dtype=torch.float64, device=x.device)
+            self._fixed_levels[time] = self.model.levels(times)
+        return self._fixed_levels[time]
 
     def _new_cache(self) -> RollingCache:
         tokens = self.block_latents * self.grid.frame_tokens

@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from liveavatar.config import ProfileConfig, RolloutOptions
-from liveavatar.model.transformer import KeysValues, S2VTransformer
+from liveavatar.model.attention import Seen
+from liveavatar.model.transformer import S2VTransformer
 from liveavatar.streaming.conditions import Conditions
 from liveavatar.streaming.noise import block_noise, clip_noise
 from liveavatar.streaming.prompts import PromptSchedule
 from liveavatar.streaming.rollout import LatentBlock, Recode, Rollout, stream_blocks
 
 RELEASE_DROPS = 3  # frames at the start of a stream that the release does not show
-Texts = Callable[[str], Sequence[KeysValues]]  # prompt -> keys and values per layer
+Texts = Callable[[str], Sequence[Seen]]  # prompt -> keys and values per layer
 Span = tuple[str, float, float]  # stage, begin and end in seconds of time.perf_counter
 
 

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from liveavatar.config import RolloutOptions
+from liveavatar.model.attention import Seen
 from liveavatar.model.positions import REFERENCE_TIME, TokenGrid
 from liveavatar.model.rope import half_precision, rotate
-from liveavatar.model.transformer import KeysValues, S2VTransformer
+from liveavatar.model.transformer import S2VTransformer
 from liveavatar.streaming.cache import RollingCache
 
 Offset = Callable[[int, int], int]  # (block, step) -> latent frames from the block's first frame to the sink
@@ -81,7 +82,7 @@ class RollingSink:
         self._set_count = 0
 
     def prefill(
-        self, model: S2VTransformer, latent: Tensor, text: Sequence[KeysValues], motion: Tensor | None = None
+        self, model: S2VTransformer, latent: Tensor, text: Sequence[Seen], motion: Tensor | None = None
     ) -> Prefilled:
         """One evaluation of `latent` [B, C, 1, H, W] and motion [B, C, T, H, W] at time 0, seeing only each other."""
         table = self.grid.frames(torch.tensor([REFERENCE_TIME]))
@@ -95,7 +96,7 @@ class RollingSink:
         self,
         model: S2VTransformer,
         latent: Tensor,
-        text: Sequence[KeysValues],
+        text: Sequence[Seen],
         motion: Tensor | None = None,
         from_block: Callable[[int], int] = lambda step: 0,
     ) -> None:

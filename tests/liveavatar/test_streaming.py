@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from liveavatar.config import RolloutOptions
-from liveavatar.model.attention import BlockCausalContext
+from liveavatar.model.attention import BlockCausalContext, Seen
 from liveavatar.model.rope import rope_table
 from liveavatar.model.transformer import Voice
 from liveavatar.streaming.cache import RollingCache
@@ -28,7 +28,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def text() -> list[tuple[torch.Tensor, torch.Tensor]]:
+def text() -> list[Seen]:
     return MODEL.encode_text(random(1, 16, 64, seed=1))
 
 
