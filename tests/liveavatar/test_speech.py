@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from liveavatar.config import SpeechConfig, s2v_14b
+from liveavatar.model.audio import HISTORY_ROWS
 from liveavatar.model.wav2vec import HOP, WINDOW, normalise_waveform, rows_of
 from liveavatar.streaming.audio_bucket import bucket, stream_rows
 from liveavatar.streaming.speech import SpeechConditions
@@ -36,13 +37,13 @@ def model() -> object:
     return types.SimpleNamespace(
         casual_audio_encoder=types.SimpleNamespace(weights=torch.zeros(1)),
         trainable_cond_mask=types.SimpleNamespace(weight=torch.zeros(1)),
-        encode_audio=lambda rows: rows[0, 0, 0],
+        encode_audio=lambda rows, history=None: rows[0, 0, 0] if history is None else torch.cat([history, rows], -1)[0, 0, 0],
     )
 
 
-def conditions(context: str = "window", window_frames: int = 250) -> SpeechConditions:
+def conditions(context: str = "window", window_frames: int = 250, history: str = "repeat") -> SpeechConditions:
     profile = replace(PROFILE, audio=SpeechConfig(window_frames=window_frames))
-    return SpeechConditions(model(), Encoder(), profile, context)  # type: ignore[arg-type]
+    return SpeechConditions(model(), Encoder(), profile, context, audio_history=history)  # type: ignore[arg-type]
 
 
 def sound(seconds: float, seed: int = 0) -> np.ndarray:
@@ -52,6 +53,14 @@ def sound(seconds: float, seed: int = 0) -> np.ndarray:
 def voices(made: SpeechConditions, pieces: Iterable[np.ndarray], blocks: int = 0) -> list[Tensor]:
     found = [voice for piece in pieces for voice in made.push(piece)]
     return found + list(made.finish(blocks))
+
+
+def test_a_block_hears_the_rows_before_it_only_if_asked() -> None:
+    alone, behind = (voices(conditions(history=name), [sound(2)], blocks=4) for name in ("repeat", "previous"))
+    assert [len(voice) for voice in alone] == [12] * 4
+    assert [len(voice) for voice in behind] == [12, *[12 + HISTORY_ROWS] * 3]
+    for block in range(1, 4):
+        assert torch.equal(behind[block], torch.cat([alone[block - 1][-HISTORY_ROWS:], alone[block]]))
 
 
 # --------------------------------------------------------------------------------------------------------------- rows
