@@ -87,5 +87,17 @@ def half_precision(table: Tensor) -> Tensor:
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Rotate [..., S, d] by a table [S, d/2] or [1, d/2]; returns x's dtype."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)
+    return torch.view_as_real(_pairs(x.float()) * table).flatten(-2).to(x.dtype)
+
+
+def rotate_into(out: Tensor, x: Tensor, table: Tensor) -> None:
+    """`rotate`, written where it is kept."""
+    if out.dtype == x.dtype == torch.float32 and not torch.is_grad_enabled():
+        torch.mul(_pairs(x), table, out=_pairs(out))
+    else:
+        out.copy_(rotate(x, table))
+
+
+def _pairs(x: Tensor) -> Tensor:
+    """[..., d] float32 -> [..., d/2] complex64, a view."""
+    return torch.view_as_complex(x.unflatten(-1, (-1, 2)))

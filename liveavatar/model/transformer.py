@@ -82,7 +82,10 @@ class TransformerBlock(nn.Module):
         kind = segments[0].dtype
         normed = _joined([_modulate(x, m[0], m[1], self.eps).to(kind) for x, m in zip(segments, modulations, strict=True)])
         attended = context.attend(layer, *self.self_attn.queries_keys_values(normed))
-        parts = self.self_attn.output(attended).split([x.shape[1] * x.shape[2] for x in segments], dim=1)
+        out = self.self_attn.output(attended)
+        if len(segments) == 1:
+            return [self._after_attention(segments[0], out.view_as(segments[0]), modulations[0], text)]
+        parts = out.split([x.shape[1] * x.shape[2] for x in segments], dim=1)
         return [
             self._after_attention(x, part.view_as(x), modulation, text)
             for x, part, modulation in zip(segments, parts, modulations, strict=True)
@@ -245,7 +248,10 @@ class S2VTransformer(nn.Module):
     def levels(self, times: Tensor, pooled: Tensor | None = None) -> Levels:
         """What times [B, F] (0..1000), with the pooled voice if it counts, do to every layer."""
         embedded, projected = self._embed_times(times, pooled)
-        blocks = tuple(block.modulated_by(projected) for block in self.blocks)  # type: ignore[operator,union-attr]
+        stacked = torch.cat([block.modulation for block in self.blocks])  # type: ignore[misc]
+        rows = stacked[:, None, None] + projected
+        rows[..., 1::3, :] += 1  # both scales
+        blocks = tuple(layer.unbind(2) for layer in rows.unsqueeze(-2).unbind(0))
         return Levels(blocks, self.head.modulated_by(embedded))
 
     def step(

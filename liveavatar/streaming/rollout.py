@@ -49,7 +49,7 @@ class _StreamContext:
         self.cache, self.block, self.table = cache, block, table
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        self.cache.write(layer, self.block, rotate(k, self.table), v)
+        self.cache.write(layer, self.block, k, v, self.table)
         return F.scaled_dot_product_attention(rotate(q, self.table), *self.cache.read(layer, self.block))
 
 
