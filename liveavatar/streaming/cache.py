@@ -39,7 +39,7 @@ class RollingCache:
         self.placed: tuple[float, ...] | None = None
 
     def write(self, layer: int, block: int, keys: Tensor, values: Tensor, table: Tensor) -> None:
-        """Overwrite the oldest slot with block number `block`'s keys, rotated by `table`, and values [B, heads, tokens, d]."""
+        """Overwrite the oldest slot with block `block`'s keys, rotated by `table`, and values [B, heads, tokens, d]."""
         start = self.beside + block % self.slots * self.block_tokens
         rotate_into(self.keys[layer, :, :, start : start + self.block_tokens], keys, table)
         self.values[layer, :, :, start : start + self.block_tokens] = values

@@ -20,7 +20,10 @@ def latents(stream: object, case: Case, blocks: int = BLOCKS) -> torch.Tensor:
     return torch.cat([stream(case.noise(block), case.voice(block)) for block in range(blocks)])  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("changed", [{}, {"aas": False}, {"rolling_rope": False}, {"aas": False, "rolling_rope": False}], ids=str)
+SINKS = [{}, {"aas": False}, {"rolling_rope": False}, {"aas": False, "rolling_rope": False}]
+
+
+@pytest.mark.parametrize("changed", SINKS, ids=str)
 @pytest.mark.parametrize("name", CASES)
 def test_fast_stream_equals_the_plain_one(name: str, changed: dict[str, object]) -> None:
     c = case(name)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from liveavatar.config import RolloutOptions, s2v_14b
 from liveavatar.model.positions import TokenGrid
-from liveavatar.model.rope import BASE, axis_slots, half_precision, rotate
+from liveavatar.model.rope import BASE, axis_slots, half_precision
 from liveavatar.streaming.rollout import REBASE_BLOCKS, Rollout
 from tests.liveavatar.tiny import tiny_model, tiny_profile
 
@@ -67,7 +67,7 @@ def test_what_caches_hold_is_the_key_at_its_true_angle(seconds: int, positions: 
     keys = torch.randn(1, 2, cache.block_tokens, 16, generator=torch.Generator().manual_seed(0))
     for block in range(first, first + 4):
         cache.rebase(rollout._origin(block))
-        cache.write(0, block, rotate(keys, rollout._table(block, keys.device)), keys)
+        cache.write(0, block, keys, keys, rollout._table(block, keys.device))
         rollout.sink.place(cache, block, 0)
     grid, held = rollout.grid, cache.read(0, first + 3)[0]
     assert cache.origin == (0 if positions == "absolute" else (first + 3) // REBASE_BLOCKS * REBASE_BLOCKS * 3)
