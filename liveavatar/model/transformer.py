@@ -118,7 +118,8 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor, modulation: Modulation) -> Tensor:
         """x [B, F, L, D] -> [B, F, L, patch values]."""
-        return self.head(_modulate(x.to(self.head.weight.dtype), *modulation, self.eps))
+        shift, scale = modulation
+        return self.head(_modulate(x.to(self.head.weight.dtype), shift, scale, self.eps))
 
 
 class SinkResidual(nn.Module):
@@ -285,17 +286,18 @@ class S2VTransformer(nn.Module):
         if cond is not None:
             tokens = tokens + self._patches(self.cond_encoder, cond)
         elif kind == NOISY and self.config.cond_dim:
-            tokens = tokens + self.cond_encoder.bias  # no pose is a pose of zeros
+            tokens = tokens + self.cond_encoder.bias  # type: ignore[operator]  # no pose is a pose of zeros
         return compute_dtype(tokens)
 
-    def _patches(self, embedding: nn.Module, latents: Tensor, added: Tensor | float = 0) -> Tensor:
+    def _patches(self, embedding: nn.Conv3d, latents: Tensor, added: Tensor | None = None) -> Tensor:
         """The convolution `embedding`, whose patches do not overlap, as one product: [B, F, L, D], plus `added` [D]."""
         weight, bias = embedding.weight, embedding.bias
+        assert bias is not None
         batch, _, frames, height, width = latents.shape
         pt, ph, pw = self.config.patch_size
         cut = latents.to(weight.dtype).view(batch, -1, frames // pt, pt, height // ph, ph, width // pw, pw)
         patches = cut.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(2, 3)
-        return F.linear(patches, weight.flatten(1), bias + added)
+        return F.linear(patches, weight.flatten(1), bias if added is None else bias + added)
 
     def _conditioning(self, sink: Tensor, motion: Tensor | None) -> Tensor:
         """Sink and motion tokens in one run [B, 1, c, D]."""
