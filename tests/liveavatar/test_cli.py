@@ -454,3 +454,20 @@ def test_info_counts_parameters_and_tells_digests(
     assert cli.main(["info"]) == 0
     assert "generator.safetensors: 15 parameters" in capsys.readouterr().out
     assert cli.main(["info", "--profile", "none"]) == 2
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/streaming.md"])
+def test_examples_of_the_python_door_name_what_exists(page: str) -> None:
+    """Every example parses, and each argument it passes to `Avatar` is one that `Avatar` takes."""
+    import ast
+    import inspect
+
+    from liveavatar import Avatar
+
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    calls = [node for block in blocks for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Call)]
+    named = [call for call in calls if isinstance(call.func, ast.Attribute) and hasattr(Avatar, call.func.attr)]
+    assert {call.func.attr for call in named} >= {"load", "stream"}  # type: ignore[attr-defined]
+    for call in named:
+        taken = inspect.signature(getattr(Avatar, call.func.attr)).parameters  # type: ignore[attr-defined]
+        assert {keyword.arg for keyword in call.keywords} <= set(taken)
