@@ -52,7 +52,7 @@ class ForcingOptions:
     sink_distance: tuple[int, int] = (4, 30)
     own_latent_sink: float = 0.25
     window_past: int = 3
-    mouth_weight: float = 4.0
+    mouth_weight: float = 5.0
 
 
 def nano_codec() -> Recipe:
