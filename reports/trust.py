@@ -12,7 +12,7 @@ from reports.tables import title
 
 PASS, NOTE, WARN, FAIL = "pass", "note", "warn", "fail"
 WORDS = {PASS: "holds", NOTE: "note", WARN: "caution", FAIL: "problem"}
-EXPECTED_OFFSET_FRAMES, OFFSET_TOLERANCE = 5, 1
+EXPECTED_OFFSET_FRAMES, OFFSET_TOLERANCE = -5, 1  # a late voice reads negative
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ def _failures(run: Run) -> Check:
 
 
 def _environments(run: Run) -> Check:
-    used = sorted({str(record["env_id"]) for _, record in run.records() if record.get("env_id")})
+    origins = [record.get("origin") or {} for _, record in run.records()]
+    used = sorted({str(origin["env_id"]) for origin in origins if origin.get("env_id")})
     if len(used) > 1:
         text = f"Records come from {len(used)} environments ({', '.join(used)}); compare speed within one only."
         return Check(WARN, "Mixed environments", text)
@@ -123,9 +124,9 @@ def _shifted(run: Run) -> list[Check]:
         for dataset, cells in _cells(run, metric.name):
             if "truth_shifted" in cells:
                 value = cells["truth_shifted"]["value"]
-                right = abs(abs(value) - EXPECTED_OFFSET_FRAMES) <= OFFSET_TOLERANCE
+                right = abs(value - EXPECTED_OFFSET_FRAMES) <= OFFSET_TOLERANCE
                 said = f"{metric.title} reads {fmt.decimal(value, 1)} frames"
-                text = f"{said}, {EXPECTED_OFFSET_FRAMES} expected ({dataset})"
+                text = f"{said}, {fmt.decimal(EXPECTED_OFFSET_FRAMES, 1)} expected ({dataset})"
                 made.append(Check(PASS if right else FAIL, "", text))
     if not made:
         text = "No sync offset of truth_shifted was measured."

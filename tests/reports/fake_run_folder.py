@@ -44,7 +44,7 @@ MADE = [name for name, _, kind in METHODS if kind != "rival"]
 METRICS = (
     ("sync_c", "Sync-C", "", "up", 2, "SyncNet nano", 0.7, (5.63, 6.41, 1.12, 6.37)),
     ("sync_d", "Sync-D", "", "down", 2, "SyncNet nano", 0.5, (8.12, 7.46, 11.9, 7.51)),
-    ("sync_offset", "Offset", "frames", "none", 1, "SyncNet nano", 0.3, (0.2, 0.0, -3.4, 5.1)),
+    ("sync_offset", "Offset", "frames", "none", 1, "SyncNet nano", 0.3, (0.2, 0.0, 3.4, -5.1)),
     ("dino_s", "Dino-S", "", "up", 3, "DINO nano", 0.012, (0.941, 0.962, 0.962, 0.962)),
 )
 UNMEASURED = (("ase", "ASE"), ("iqa", "IQA"))
@@ -248,7 +248,7 @@ def _series(metric: str, value: float, spread: float, frames: int, rng: np.rando
 
 def _record(kind: str, **more: object) -> dict:
     times = {"started": "2026-05-04T09:01:00Z", "finished": "2026-05-04T09:01:07Z", "duration_s": 7.0}
-    return {"kind": kind, "status": "done", "error": None, "env_id": "env-3f2a", **times, **more}
+    return {"kind": kind, "status": "done", "error": None, "origin": {"env_id": "env-3f2a"}, **times, **more}
 
 
 def _timeline(path: Path) -> None:

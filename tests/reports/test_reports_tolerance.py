@@ -101,7 +101,7 @@ def test_trust_box_catches_controls_that_misbehave(run_folder: Path) -> None:
 
 @pytest.mark.usefixtures("no_drawing")
 def test_mixed_environments_and_invalid_speed_are_said(run_folder: Path) -> None:
-    change(next(run_folder.glob("records/score/dino_s/truth/long/*.json")), env_id="env-other")
+    change(next(run_folder.glob("records/score/dino_s/truth/long/*.json")), origin={"env_id": "env-other"})
     change(run_folder / "records/speed/live_avatar/live.json", verdict="INVALID", reason="another process was running")
     found = levels(run_folder)
     assert found["Mixed environments"] == found["Speed figures left out"] == "warn"
