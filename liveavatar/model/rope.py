@@ -87,17 +87,12 @@ def half_precision(table: Tensor) -> Tensor:
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Rotate [..., S, d] by a table [S, d/2] or [1, d/2]; returns x's dtype."""
-    return torch.view_as_real(_pairs(x.float()) * table).flatten(-2).to(x.dtype)
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)
 
 
-def rotate_into(out: Tensor, x: Tensor, table: Tensor) -> None:
-    """`rotate`, written where it is kept."""
-    if out.dtype == x.dtype == torch.float32 and not torch.is_grad_enabled():
-        torch.mul(_pairs(x), table, out=_pairs(out))
-    else:
-        out.copy_(rotate(x, table))
-
-
-def _pairs(x: Tensor) -> Tensor:
-    """[..., d] float32 -> [..., d/2] complex64, a view."""
-    return torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+def rotate_real(x: Tensor, table: Tensor) -> Tensor:
+    """`rotate` by a real table [S, d/2, 2], cosines and sines: for compilers, which do not fuse complex numbers."""
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = table.unbind(-1)
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
