@@ -17,7 +17,7 @@ from torch import Tensor
 from liveavatar.config import RolloutOptions
 from liveavatar.model.attention import Seen
 from liveavatar.model.positions import TokenGrid
-from liveavatar.model.rope import half_precision
+from liveavatar.model.rope import Rotate, half_precision
 from liveavatar.model.transformer import Levels, S2VTransformer, Voice
 from liveavatar.streaming.cache import RollingCache
 from liveavatar.streaming.flow import euler_step, level_grid, model_time
@@ -41,11 +41,11 @@ class LatentBlock:
 class _StreamContext:
     """Attention of one block to itself, its past at one level, and the sink: all of it lies rotated in the cache."""
 
-    def __init__(self, cache: RollingCache, block: int, table: Tensor, rotate: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, cache: RollingCache, block: int, table: Tensor, rotate: Rotate) -> None:
         self.cache, self.block, self.table, self.rotate = cache, block, table, rotate
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        self.cache.write(layer, self.block, self.rotate(k, self.table), v)
+        self.cache.write(layer, self.block, k, v, self.table, self.rotate)
         return F.scaled_dot_product_attention(self.rotate(q, self.table), *self.cache.read(layer, self.block))
 
 

@@ -154,9 +154,9 @@ def test_state_has_one_size_for_ever() -> None:
 
 
 def test_cache_overwrites_the_oldest_block() -> None:
-    cache = RollingCache(PROFILE.transformer, slots=3, block_tokens=2)
+    cache, unrotated = RollingCache(PROFILE.transformer, slots=3, block_tokens=2), torch.ones(1, 8, dtype=torch.complex64)
     for block in range(5):
-        cache.write(0, block, torch.full((1, 2, 2, 16), float(block)), torch.zeros(1, 2, 2, 16))
+        cache.write(0, block, torch.full((1, 2, 2, 16), float(block)), torch.zeros(1, 2, 2, 16), unrotated)
     assert cache.blocks_in_slot_order(4) == [3, 4, 2]
     assert cache.read(0, 4)[0][0, 0, ::2, 0].tolist() == [3, 4, 2]
 
