@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from liveavatar.bench_cli import add_bench_verb
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -42,6 +44,7 @@ examples:
   python -m liveavatar generate --reference face.jpg --audio voice.mp3 --out talk.mp4 --seed 7 --json
   ffmpeg -loglevel error -i voice.mp3 -f s16le -ar 16000 -ac 1 - \\
     | python -m liveavatar stream --reference face.png --out - | ffplay -
+  python -m liveavatar bench --profile nano
   python -m liveavatar info
 """
 
@@ -110,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=raw,
     )
     parser.set_defaults(command=None)
-    verbs = parser.add_subparsers(title="commands", metavar="{generate,stream,info}")
+    verbs = parser.add_subparsers(title="commands", metavar="{generate,stream,bench,info}")
 
     generate = verbs.add_parser(
         "generate", help="a video file from a picture and a sound file", epilog=EXAMPLES, formatter_class=raw
@@ -133,6 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_source(stream)
     stream.add_argument("--out", type=Path, required=True, help="video to write (.mp4), or - for a live MP4 to a pipe")
     stream.set_defaults(command=_stream)
+
+    add_bench_verb(verbs)
 
     info = verbs.add_parser("info", help="profile, parameters, digests of the weights, what it can do")
     info.add_argument("--profile", default="nano", help="which model (default: nano)")

@@ -38,9 +38,7 @@ class RollingCache:
         self.keys, self.values = like.new_zeros(shape), like.new_zeros(shape)
         self.placed: tuple[float, ...] | None = None
 
-    def write(
-        self, layer: int, block: int, keys: Tensor, values: Tensor, table: Tensor, rotate: Rotate = rotate
-    ) -> None:
+    def write(self, layer: int, block: int, keys: Tensor, values: Tensor, table: Tensor, rotate: Rotate = rotate) -> None:
         """Overwrite the oldest slot with block `block`'s keys, rotated by `table`, and values [B, heads, tokens, d]."""
         start = self.beside + block % self.slots * self.block_tokens
         rotate_into(self.keys[layer, :, :, start : start + self.block_tokens], keys, table, rotate)

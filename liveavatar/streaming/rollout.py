@@ -81,9 +81,7 @@ class Rollout:
         self._newest_table: tuple[int, Tensor] | None = None
         self._first_latent: Tensor | None = None  # of block 0, until it becomes the sink
 
-    def denoise(
-        self, noise: Tensor, voice: Voice, pose: Tensor | None = None, text: list[Seen] | None = None
-    ) -> Tensor:
+    def denoise(self, noise: Tensor, voice: Voice, pose: Tensor | None = None, text: list[Seen] | None = None) -> Tensor:
         """The next block's clean latents from its noise [1, C, F, H, W] and its voice; moves the stream on.
 
         pose: pose latents of this block; text: another prompt from this block on (the sink keeps what it was set with).

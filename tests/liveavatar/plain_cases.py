@@ -83,4 +83,6 @@ def case(name: str) -> Case:
     model.eval().requires_grad_(False)
     sink = random(1, config.in_dim, 1, height, width, seed=1)
     motion = None if config.motion == "none" else random(1, config.in_dim, config.motion_latents, height, width, seed=2)
-    return Case(model, for_inference(deepcopy(model)), options, random(1, config.text_len, config.text_dim, seed=3), sink, motion)
+    return Case(
+        model, for_inference(deepcopy(model)), options, random(1, config.text_len, config.text_dim, seed=3), sink, motion
+    )

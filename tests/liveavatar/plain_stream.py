@@ -133,4 +133,6 @@ class PlainStream:
         shift, scale = adain.linear(F.silu(voice.pooled))[:, :, None].chunk(2, dim=-1)
         split = x.unflatten(1, (frames, -1))
         normed = F.layer_norm(split, split.shape[-1:], eps=1e-5) * (1 + scale) + shift
-        return x + _cross(attention, normed.flatten(0, 1), voice.local.flatten(0, 1), self.model.config.eps).flatten(0, 1)[None]
+        return (
+            x + _cross(attention, normed.flatten(0, 1), voice.local.flatten(0, 1), self.model.config.eps).flatten(0, 1)[None]
+        )

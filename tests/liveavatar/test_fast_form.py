@@ -20,7 +20,9 @@ def latents(stream: object, case: Case, blocks: int = BLOCKS) -> torch.Tensor:
     return torch.cat([stream(case.noise(block), case.voice(block)) for block in range(blocks)])  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("changed", [{}, {"aas": False}, {"rolling_rope": False}, {"aas": False, "rolling_rope": False}], ids=str)
+@pytest.mark.parametrize(
+    "changed", [{}, {"aas": False}, {"rolling_rope": False}, {"aas": False, "rolling_rope": False}], ids=str
+)
 @pytest.mark.parametrize("name", CASES)
 def test_fast_stream_equals_the_plain_one(name: str, changed: dict[str, object]) -> None:
     c = case(name)
