@@ -135,7 +135,7 @@ def _selections(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="cpu", help="torch device of the generator; default: cpu")
     group.add_argument("--dtype", default="", choices=("float32", "bfloat16"), help="default: as the device suits")
     group.add_argument("--fp8", action="store_true", help="the generator's linear layers in 8 bits")
-    group.add_argument("--offload", action="store_true", help="what runs once per prompt stays on the processor")
+    group.add_argument("--offload", action="store_true", help="text encoder and transformer blocks wait in host memory")
     group.add_argument("--out", type=Path, metavar="RUN", help="run folder; default: runs/EXPERIMENT-SUITE")
     group.add_argument("--seconds", type=float, help="length of a stress stream; default: 10010")
     group.add_argument("--json", action="store_true", help="print JSON instead of text")

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from liveavatar.bench_cli import add_bench_verb
 from liveavatar.load_options import add_load_options, chosen_profile, load_pipeline
 from liveavatar.weights_cli import add_weights_verb
 
@@ -48,6 +49,7 @@ examples:
   python -m liveavatar generate --profile s2v-14b --weights ckpt --device cpu --reference face.png --audio voice.wav \\
     --prompts prompts.jsonl --out talk.mp4
   python -m liveavatar weights list --weights ckpt
+  python -m liveavatar bench --profile nano
   python -m liveavatar info
 """
 
@@ -116,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=raw,
     )
     parser.set_defaults(command=None)
-    verbs = parser.add_subparsers(title="commands", metavar="{generate,stream,weights,info}")
+    verbs = parser.add_subparsers(title="commands", metavar="{generate,stream,weights,bench,info}")
 
     generate = verbs.add_parser(
         "generate", help="a video file from a picture and a sound file", epilog=EXAMPLES, formatter_class=raw
@@ -141,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     stream.set_defaults(command=_stream)
 
     add_weights_verb(verbs)
+    add_bench_verb(verbs)
 
     info = verbs.add_parser(
         "info",

@@ -20,6 +20,7 @@ from liveavatar.config import profile as profile_named
 from liveavatar.model.codec import Codec
 from liveavatar.model.fp8 import quantise_linears
 from liveavatar.model.light_decoder import LightDecoder
+from liveavatar.model.offload import offload_blocks
 from liveavatar.model.precision import set_precision
 from liveavatar.model.prepared import for_inference
 from liveavatar.model.text import HashedWords
@@ -34,7 +35,10 @@ Size = tuple[int, int]  # width and height in pixels
 
 @dataclass(frozen=True)
 class Placement:
-    """Where networks run and in which type. offload: what is used once per prompt stays on the processor."""
+    """Where networks run and in which type.
+
+    offload: what is used once per prompt stays on the processor, and the transformer's blocks wait in its memory.
+    """
 
     device: torch.device
     dtype: torch.dtype
@@ -43,7 +47,7 @@ class Placement:
 
     @property
     def rare_device(self) -> torch.device:
-        """Where networks stand that do not run for every block."""
+        """Where networks stand that do not run for every block, and where large ones are put together."""
         return torch.device("cpu") if self.offload else self.device
 
 
@@ -109,6 +113,8 @@ def finish_transformer(model: S2VTransformer, place: Placement) -> S2VTransforme
     set_precision(model, place.dtype)
     if place.fp8:
         quantise_linears(model)
+    if place.offload:
+        return offload_blocks(model.eval().requires_grad_(False), place.device)
     return for_inference(model.to(place.device).eval().requires_grad_(False))  # type: ignore[arg-type]
 
 

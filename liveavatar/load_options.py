@@ -25,7 +25,7 @@ def add_load_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="cpu", help="torch device (default: cpu)")
     group.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: float32 on cpu, else bfloat16")
     group.add_argument("--fp8", action="store_true", help="linear layers of the transformer in 8 bits")
-    group.add_argument("--offload", action="store_true", help="networks that run once per prompt stay on the processor")
+    group.add_argument("--offload", action="store_true", help="text encoder and transformer blocks wait in host memory")
     group.add_argument("--threads", type=int, help="processor threads for the model (default: all)")
 
 

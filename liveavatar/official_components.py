@@ -46,7 +46,7 @@ def official(config: ProfileConfig, root: Path, place: Placement) -> Components:
     _check_fit(root, sizes, voice, text.encoder.sizes.dim)
     with torch.device("meta"):
         transformer = S2VTransformer(sizes)
-    load_into(transformer, open_files(folder.transformer), place.device, place.dtype)
+    load_into(transformer, open_files(folder.transformer), place.rare_device, place.dtype)
     merge_lora(transformer, open_files(folder.lora))
     config = replace(config, transformer=sizes, codec=codec.config)
     return _components(config, transformer, codec, voice, lambda prompt: text([prompt]).to(place.device), place)
@@ -63,7 +63,8 @@ def random_official(config: ProfileConfig, place: Placement, is_tiny: bool = Fal
         transformer, voice = S2VTransformer(sizes), Wav2VecStates(settings)
         codec = Codec(wan_codec(TINY_VAE_DIM if is_tiny else VAE_BASE_DIM))
         words = HashedWords(sizes.text_dim, sizes.text_len)
-    for network, dtype in ((transformer, place.dtype), (codec, place.dtype), (voice, torch.float32), (words, place.dtype)):
+    fill_randomly(transformer, place.rare_device, place.dtype)
+    for network, dtype in ((codec, place.dtype), (voice, torch.float32), (words, place.dtype)):
         fill_randomly(network, place.device, dtype)
     config = replace(config, transformer=sizes, codec=codec.config)
 

@@ -159,8 +159,9 @@ def load(
     """The pipeline of a profile with its shipped weights, those of another folder, or random ones.
 
     device: a torch device. weights: a folder; "random" or "random-tiny" to measure and to test. dtype: "float32" or
-    "bfloat16"; None suits the device. fp8: linear layers of the transformer in 8 bits. offload: networks that run once
-    per prompt stay on the processor. size: width and height of the video in pixels, multiples of 16.
+    "bfloat16"; None suits the device. fp8: linear layers of the transformer in 8 bits. offload: the text encoder stays on
+    the processor, and the transformer's blocks wait in its memory. size: width and height of the video in pixels, multiples
+    of 16.
     Raises ValueError for what does not exist, WeightsError for what is wrong with a folder.
     """
     return Pipeline(build(profile, weights, placement(device, dtype, fp8, offload), size))

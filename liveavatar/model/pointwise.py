@@ -13,8 +13,10 @@ _TWICE = 2 * math.sqrt(2 / math.pi)
 
 
 def is_plain_inference(x: Tensor) -> bool:
-    """float32 on a CPU, with nothing to differentiate: where several kernels of torch have a slower and a faster form."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled()
+    """float32 on a CPU, nothing to differentiate, no compiler: where several kernels have a slower and a faster form."""
+    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled():
+        return False
+    return not torch.compiler.is_compiling()
 
 
 @lru_cache(maxsize=8)

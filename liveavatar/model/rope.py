@@ -6,6 +6,7 @@ the rest. Angles are computed in float64, so positions of any size are exact; ro
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -90,12 +91,22 @@ def rotate(x: Tensor, table: Tensor) -> Tensor:
     return torch.view_as_real(_pairs(x.float()) * table).flatten(-2).to(x.dtype)
 
 
-def rotate_into(out: Tensor, x: Tensor, table: Tensor) -> None:
-    """`rotate`, written where it is kept."""
-    if out.dtype == x.dtype == torch.float32 and not torch.is_grad_enabled():
+Rotate = Callable[[Tensor, Tensor], Tensor]
+
+
+def rotate_into(out: Tensor, x: Tensor, table: Tensor, by: Rotate = rotate) -> None:
+    """`rotate`, or a compiled form of it, written where it is kept."""
+    if by is rotate and out.dtype == x.dtype == torch.float32 and not torch.is_grad_enabled():
         torch.mul(_pairs(x), table, out=_pairs(out))
     else:
-        out.copy_(rotate(x, table))
+        out.copy_(by(x, table))
+
+
+def rotate_real(x: Tensor, table: Tensor) -> Tensor:
+    """`rotate` by a real table [S, d/2, 2], cosines and sines: for compilers, which do not fuse complex numbers."""
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = table.unbind(-1)
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
 
 
 def _pairs(x: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from liveavatar.model.attention import Attention, Context, Seen, compute_dtype
 from liveavatar.model.audio import AudioInjector, CausalAudioEncoder, Voice
 from liveavatar.model.motion import FramePacker, last_motion_latents
 from liveavatar.model.pointwise import TanhGELU, layer_norm
+from liveavatar.model.rope import rotate
 
 __all__ = ["S2VTransformer", "Voice", "initialise"]
 
@@ -79,9 +80,21 @@ class TransformerBlock(nn.Module):
         self, segments: Sequence[Tensor], modulations: Sequence[Modulation], text: Seen, layer: int, context: Context
     ) -> list[Tensor]:
         """Segments [B, F, L, D] and the modulation of each (F or 1 frames)."""
+        attended = context.attend(layer, *self.before_attention(segments, modulations))
+        return self.after_attention(segments, attended, modulations, text)
+
+    def before_attention(
+        self, segments: Sequence[Tensor], modulations: Sequence[Modulation]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [B, heads, S, d] of all tokens."""
         kind = segments[0].dtype
         normed = _joined([_modulate(x, m[0], m[1], self.eps).to(kind) for x, m in zip(segments, modulations, strict=True)])
-        attended = context.attend(layer, *self.self_attn.queries_keys_values(normed))
+        return self.self_attn.queries_keys_values(normed)
+
+    def after_attention(
+        self, segments: Sequence[Tensor], attended: Tensor, modulations: Sequence[Modulation], text: Seen
+    ) -> list[Tensor]:
+        """Segments as the block leaves them, from what attention gave [B, heads, S, d]."""
         out = self.self_attn.output(attended)
         if len(segments) == 1:
             return [self._after_attention(segments[0], out.view_as(segments[0]), modulations[0], text)]
@@ -160,6 +173,8 @@ class SinkResidual(nn.Module):
 
 class S2VTransformer(nn.Module):
     """Velocity of noisy latents given a sink picture, a voice and a text (paper section 4; model sections 3 to 10)."""
+
+    rotate = staticmethod(rotate)  # by a table of positions; streams take it from here (model/compiled.py replaces it)
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()

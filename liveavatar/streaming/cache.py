@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from liveavatar.config import TransformerConfig
-from liveavatar.model.rope import rotate, rotate_into, time_shift
+from liveavatar.model.rope import Rotate, rotate, rotate_into, time_shift
 
 
 class RollingCache:
@@ -38,10 +38,10 @@ class RollingCache:
         self.keys, self.values = like.new_zeros(shape), like.new_zeros(shape)
         self.placed: tuple[float, ...] | None = None
 
-    def write(self, layer: int, block: int, keys: Tensor, values: Tensor, table: Tensor) -> None:
+    def write(self, layer: int, block: int, keys: Tensor, values: Tensor, table: Tensor, rotate: Rotate = rotate) -> None:
         """Overwrite the oldest slot with block `block`'s keys, rotated by `table`, and values [B, heads, tokens, d]."""
         start = self.beside + block % self.slots * self.block_tokens
-        rotate_into(self.keys[layer, :, :, start : start + self.block_tokens], keys, table)
+        rotate_into(self.keys[layer, :, :, start : start + self.block_tokens], keys, table, rotate)
         self.values[layer, :, :, start : start + self.block_tokens] = values
 
     def read(self, layer: int, block: int) -> tuple[Tensor, Tensor]:

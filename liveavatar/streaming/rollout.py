@@ -18,7 +18,7 @@ from torch import Tensor
 from liveavatar.config import RolloutOptions
 from liveavatar.model.attention import Seen
 from liveavatar.model.positions import TokenGrid
-from liveavatar.model.rope import half_precision, rotate
+from liveavatar.model.rope import Rotate, half_precision
 from liveavatar.model.transformer import Levels, S2VTransformer, Voice
 from liveavatar.streaming.cache import RollingCache
 from liveavatar.streaming.flow import euler_step, level_grid, model_time
@@ -45,12 +45,12 @@ class LatentBlock:
 class _StreamContext:
     """Attention of one block to itself, its past at one level, and the sink: all of it lies rotated in the cache."""
 
-    def __init__(self, cache: RollingCache, block: int, table: Tensor) -> None:
-        self.cache, self.block, self.table = cache, block, table
+    def __init__(self, cache: RollingCache, block: int, table: Tensor, rotate: Rotate) -> None:
+        self.cache, self.block, self.table, self.rotate = cache, block, table, rotate
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        self.cache.write(layer, self.block, k, v, self.table)
-        return F.scaled_dot_product_attention(rotate(q, self.table), *self.cache.read(layer, self.block))
+        self.cache.write(layer, self.block, k, v, self.table, self.rotate)
+        return F.scaled_dot_product_attention(self.rotate(q, self.table), *self.cache.read(layer, self.block))
 
 
 class Rollout:
@@ -117,7 +117,7 @@ class Rollout:
         self._adapt_sink()
         cache.rebase(self._origin(block))
         self.sink.place(cache, block, step)
-        context = _StreamContext(cache, block, self._table(block, x.device))
+        context = _StreamContext(cache, block, self._table(block, x.device), self.model.rotate)
         cond = self.sink.held(block, step).latent if self.model.config.cond_source == "sink" else pose
         time = model_time(self.levels[step])
         return self.model.step(x, time, voice, self.text, context, cond, self._levels_at(time, x))

@@ -1,0 +1,37 @@
+"""torch.compile applied to a finished transformer from outside: what lies between attention calls, once for all layers.
+
+Caches and attention stay outside: their slots move with the stream, while everything compiled keeps one shape. So nothing
+breaks a graph and nothing is compiled again once a stream runs. Names and the state dictionary stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from liveavatar.model.rope import rotate_real
+from liveavatar.model.transformer import S2VTransformer
+
+
+def compile_blocks(
+    model: S2VTransformer, backend: str | Callable[..., Any] = "inductor", mode: str | None = None
+) -> S2VTransformer:
+    """Compile both halves of every block and the rotation of queries and keys; in place, for inference.
+
+    mode: torch.compile's; "reduce-overhead" replays CUDA graphs, which helps where a step is bound by its launches.
+    Raises at the first call if a graph would break. Call it last: after weights are loaded, fused and quantised.
+    """
+    options: dict[str, Any] = {"backend": backend, "mode": mode, "fullgraph": True, "dynamic": False}
+    for block in model.blocks:
+        for half in ("before_attention", "after_attention"):
+            setattr(block, half, torch.compile(getattr(block, half), **options))
+    rotated = torch.compile(rotate_real, **options)
+
+    def rotate(x: Tensor, table: Tensor) -> Tensor:
+        return rotated(x, torch.view_as_real(table))
+
+    model.rotate = rotate  # type: ignore[method-assign]
+    return model
