@@ -60,6 +60,6 @@ def half_precision(table: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Rotate [..., S, d] by a table [S, d/2] or [1, d/2]; returns x's dtype."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())
+    """Rotate [..., S, d] by a table [S, d/2] or [1, d/2], in float32 or wider; returns x's dtype."""
+    pairs = torch.view_as_complex(x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(-1, (-1, 2)).contiguous())
     return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)

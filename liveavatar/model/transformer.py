@@ -136,7 +136,8 @@ class SinkResidual(nn.Module):
 
     def velocity(self, out: Tensor, x: Tensor, sink: Tensor, level: Tensor) -> Tensor:
         """(x - clean estimate) / level."""
-        clean = self.gain.view(-1, 1, 1, 1) * sink + self.scale.view(-1, 1, 1, 1) * out.float()
+        wide = out.to(torch.promote_types(out.dtype, torch.float32))
+        clean = self.gain.view(-1, 1, 1, 1) * sink + self.scale.view(-1, 1, 1, 1) * wide
         return (x - clean) / level.clamp(min=self.LOWEST_LEVEL)
 
 
@@ -270,7 +271,10 @@ class S2VTransformer(nn.Module):
 
     def _embed_times(self, times: Tensor, pooled: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """[B, F] and the pooled voice -> embedded [B, F, D] for the head and [B, F, 6, D] for the blocks."""
-        embedded = self.time_embedding(timestep_features(times, self.config.freq_dim))
+        features = timestep_features(times, self.config.freq_dim)
+        if self.trainable_cond_mask.weight.dtype == torch.float64:  # gradients are compared in double precision
+            features = features.double()
+        embedded = self.time_embedding(features)
         if self.config.voice_in_time and pooled is not None:
             if pooled.shape[0] != times.shape[0]:
                 raise ValueError(f"voice_in_time hears one voice per sample, not {pooled.shape[0]} for {times.shape[0]}")

@@ -55,6 +55,38 @@ class ForcingOptions:
     mouth_weight: float = 4.0
 
 
+@dataclass(frozen=True)
+class SelfForcingOptions:
+    """How the student's clips are made in stage 2 (paper, Algorithms 1 and 2).
+
+    form: "parallel" (default: all blocks of a level in one masked evaluation), "sequential" (Algorithm 1) or "blockwise"
+        (Algorithm 2); one result, other memory and speed.
+    history: what a block looks back on. "per_level": noisy blocks of its own level (History Corrupt, as the stream has
+        it). "exit_level": those of the exit level at every level (Algorithm 1 to the letter). "clean": finished blocks,
+        by a further evaluation each (without History Corrupt).
+    transition: from a clean estimate to the next level by fresh noise ("renoise", paper) or along the velocity ("euler",
+        what the stream does).
+    history_grad: let gradients through the history (parallel form only; an experiment, not the paper's method).
+    """
+
+    form: str = "parallel"
+    history: str = "per_level"
+    transition: str = "renoise"
+    history_grad: bool = False
+
+    def __post_init__(self) -> None:
+        _allowed("form", self.form, "parallel", "sequential", "blockwise")
+        _allowed("history", self.history, "per_level", "exit_level", "clean")
+        _allowed("transition", self.transition, "renoise", "euler")
+        if self.form == "parallel" and self.history != "per_level":
+            raise ValueError(
+                f"history={self.history!r} needs each block finished before the next, which form='parallel' is not; "
+                "set form='sequential' or 'blockwise'"
+            )
+        if self.history_grad and self.form != "parallel":
+            raise ValueError(f"history_grad needs form='parallel', not {self.form!r}: caches are constants")
+
+
 def nano_codec() -> Recipe:
     """Stage 0 of nano: the causal VAE on short crops."""
     return Recipe("codec", steps=1000, batch=8, rate=3e-3, final_rate=5e-5, warmup=50, ema=0.99, weight_decay=0.0)
@@ -78,3 +110,9 @@ def nano_stage1() -> Recipe:
 
 
 RECIPES = {"codec": nano_codec, "light": nano_light, "voice": nano_voice, "stage1": nano_stage1}
+
+
+def _allowed(name: str, given: str, *values: str) -> None:
+    """Raise ValueError unless `given` is one of the values."""
+    if given not in values:
+        raise ValueError(f"{name}={given!r}: allowed are {', '.join(map(repr, values))}")
