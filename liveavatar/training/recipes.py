@@ -42,6 +42,7 @@ class ForcingOptions:
     audio_drop, text_drop: conditions dropped, so that the many-step model can be guided. The sink is never dropped.
     sink_distance: range of latent frames between the clip's last frame and the sink (Rolling RoPE's range).
     own_latent_sink: share of clips whose sink is a 4-frame code of the clip itself, as AAS makes it.
+    attention: "blocks" (causal, a window of past blocks and the sink) or "full" (the teacher: everyone sees everyone).
     """
 
     equal_level_prob: float = 0.75
@@ -53,6 +54,10 @@ class ForcingOptions:
     own_latent_sink: float = 0.25
     window_past: int = 3
     mouth_weight: float = 4.0
+    attention: str = "blocks"
+
+    def __post_init__(self) -> None:
+        _allowed("attention", self.attention, "blocks", "full")
 
 
 @dataclass(frozen=True)

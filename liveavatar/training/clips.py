@@ -1,0 +1,140 @@
+"""What every stage on latent clips shares: the trainable network, clips with their conditions, and the draws of these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from liveavatar.config import FRAMES_PER_LATENT, ProfileConfig
+from liveavatar.model.attention import BlockCausalContext, Context, FullContext
+from liveavatar.model.positions import TokenGrid
+from liveavatar.model.text import HashedWords
+from liveavatar.model.transformer import S2VTransformer
+from liveavatar.training.clip_network import ClipConditions
+from liveavatar.training.data import LatentBatch, LatentShards, clip_voice, random_gain, shard_files, split
+from liveavatar.training.recipes import ForcingOptions
+
+
+class Generator(nn.Module):
+    """All trainable parts of a network: the transformer, its text rows and the learned "no voice" row."""
+
+    def __init__(self, profile: ProfileConfig) -> None:
+        super().__init__()
+        c = profile.transformer
+        self.transformer = S2VTransformer(c)
+        self.words = HashedWords(c.text_dim, c.text_len)
+        self.no_voice = nn.Parameter(torch.zeros(c.audio_dim))
+
+
+@dataclass(frozen=True)
+class ClipDraws:
+    """The random choices about a batch's conditions."""
+
+    sink: Tensor  # [B, z, 1, h, w]
+    distance: int  # latent frames from the clip's last to the sink
+    gain: Tensor  # [B, 1]
+    drop_voice: Tensor  # [B] bool
+    drop_text: Tensor  # [B] bool
+
+    def rows(self, index: slice) -> ClipDraws:
+        """Those of some clips."""
+        parts = {name: part[index] for name, part in vars(self).items() if isinstance(part, Tensor)}
+        return replace(self, **parts)  # type: ignore[arg-type]
+
+    def dropped(self) -> ClipDraws:
+        """Without voice and text, for guidance. The sink is never dropped."""
+        everywhere = torch.ones_like(self.drop_voice)
+        return replace(self, drop_voice=everywhere, drop_text=everywhere)
+
+
+class ClipStage:
+    """Clips of a shard folder, training and held out, and how a network is called on them."""
+
+    def __init__(self, profile: ProfileConfig, shards: Path, seed: int, batch: int, clips: ForcingOptions) -> None:
+        train_files, held_files = split(shard_files(shards))
+        self.profile, self.seed, self.batch, self.clips = profile, seed, batch, clips
+        self.data, self.held = LatentShards(train_files), LatentShards(held_files)
+
+    def encode(self, model: Generator, batch: LatentBatch, draws: ClipDraws) -> ClipConditions:
+        """A batch's conditions through a network's own encoders."""
+        rows, history = clip_voice(self.profile, batch.samples * draws.gain, FRAMES_PER_LATENT * batch.latents.shape[2])
+        drop = draws.drop_voice[:, None, None]
+        history, rows = (torch.where(drop, model.no_voice, part) for part in (history, rows))
+        words = torch.where(draws.drop_text[:, None], -1, batch.words)
+        text = model.transformer.encode_text(model.words(words))
+        voice = model.transformer.encode_audio(rows.transpose(1, 2)[:, None], history.transpose(1, 2)[:, None])
+        return ClipConditions(draws.sink, voice, text)
+
+    def velocity(
+        self, model: Generator, x: Tensor, levels: Tensor, conditions: ClipConditions, distance: int, attention: str
+    ) -> Tensor:
+        """Velocities of a clip x [B, z, F, h, w] at levels [B, F]; attention: "blocks" (causal) or "full" (teacher)."""
+        cond = conditions.sink if self.profile.transformer.cond_source == "sink" else None
+        context = self._context(x, distance, attention)
+        return model.transformer(x, 1000 * levels, conditions.sink, conditions.voice, conditions.text, context, cond)
+
+    def _context(self, x: Tensor, distance: int, attention: str) -> Context:
+        frames, size = x.shape[2], (x.shape[3], x.shape[4])
+        grid = TokenGrid(self.profile.transformer, *size)
+        table = grid.frames(torch.cat([torch.arange(frames), torch.tensor([frames - 1 + distance])]))
+        if attention == "full":
+            return FullContext(table)
+        block = self.profile.block_latents
+        return BlockCausalContext(table, frames // block, block * grid.frame_tokens, self.clips.window_past)
+
+    def draw_conditions(self, batch: LatentBatch, generator: torch.Generator) -> ClipDraws:
+        """Sinks and their distance, loudness, and which conditions are dropped, as `self.clips` says."""
+        o, count = self.clips, batch.latents.shape[0]
+        low, high = o.sink_distance
+        return ClipDraws(
+            self._draw_sinks(batch, generator),
+            int(torch.randint(low, high + 1, (1,), generator=generator)),
+            random_gain(count, generator),
+            torch.rand(count, generator=generator) < o.audio_drop,
+            torch.rand(count, generator=generator) < o.text_drop,
+        )
+
+    def plain_conditions(self, batch: LatentBatch) -> ClipDraws:
+        """As a stream starts: the first reference at the rollout's distance, recorded loudness, nothing dropped."""
+        count = batch.latents.shape[0]
+        kept = torch.zeros(count, dtype=torch.bool)
+        distance = self.profile.rollout.sink_distance
+        return ClipDraws(batch.references[:, 0].unsqueeze(2), distance, torch.ones(count, 1), kept, kept)
+
+    def loss_weights(self, batch: LatentBatch, levels: Tensor) -> Tensor:
+        """What each squared velocity error counts [B, z, F, h, w]: by channel, by place, by level [B, F]."""
+        weights = mouth_weights(batch, self.clips.mouth_weight) * batch.channels[:, :, None, None, None]
+        soft = (levels / self.clips.soft_level).clamp(max=1).square()
+        return weights * soft[:, None, :, None, None]
+
+    def _draw_sinks(self, batch: LatentBatch, generator: torch.Generator) -> Tensor:
+        """Per clip: a 4-frame code of its own (as AAS makes), or a picture coded alone: calm, any, or just before."""
+        count, _, frames = batch.latents.shape[:3]
+        kind = torch.rand(count, generator=generator)
+        own = torch.randint(frames, (count,), generator=generator)
+        sinks = []
+        for i in range(count):
+            if kind[i] < self.clips.own_latent_sink:
+                sinks.append(batch.latents[i, :, own[i]])
+            elif kind[i] < self.clips.own_latent_sink + 0.1:
+                sinks.append(batch.before[i, :, 0])
+            else:
+                sinks.append(batch.references[i, 0 if kind[i] < 0.75 else 1])
+        return torch.stack(sinks).unsqueeze(2)
+
+
+def mouth_weights(batch: LatentBatch, peak: float) -> Tensor:
+    """1 + peak * nearness to the mouth [B, 1, F, h, w]; small mouths weigh more per cell, so that all sum alike."""
+    height, width = batch.latents.shape[-2:]
+    x0, y0, x1, y1 = batch.mouth.unbind(-1)
+    rows = (torch.arange(height) + 0.5) / height
+    columns = (torch.arange(width) + 0.5) / width
+    spread_x, spread_y = (x1 - x0) / 2 + 0.5 / width, (y1 - y0) / 2 + 0.5 / height
+    dy = (rows[None, None, :, None] - ((y0 + y1) / 2)[:, :, None, None]) / spread_y[:, :, None, None]
+    dx = (columns[None, None, None] - ((x0 + x1) / 2)[:, :, None, None]) / spread_x[:, :, None, None]
+    near = torch.exp(-0.5 * (dx.square() + dy.square()))
+    share = near.mean((2, 3), keepdim=True)
+    return (1 + peak * near * (0.06 / share).clamp(0.7, 5.0)).unsqueeze(1)
