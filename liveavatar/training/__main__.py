@@ -1,5 +1,12 @@
 """`python -m liveavatar.training VERB`: the recipes from rendered shards to shipped weights.
 
+`run RECIPE --out DIR` trains a recipe by name and remembers its inputs in DIR, so that `--resume` needs nothing else:
+
+  python -m liveavatar.training run nano_teacher --shards data/latents --initial train/stage1 --out train/teacher
+  python -m liveavatar.training run nano_stage2 --shards data/latents --initial train/stage1 --teacher train/teacher \\
+    --out train/stage2
+  python -m liveavatar.training run nano_stage2 --out train/stage2 --resume
+
 Example, from nothing to a talking nano model:
 
   python -m genbench shards --clips 3000 --out data/frames
@@ -15,6 +22,7 @@ Example, from nothing to a talking nano model:
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 from dataclasses import replace
@@ -25,7 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m liveavatar.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", choices=["basis", "codec", "light", "prepare", "voice", "stage1", "export"])
+    parser.add_argument("verb", choices=["run", "basis", "codec", "light", "prepare", "voice", "stage1", "export"])
+    parser.add_argument("recipe", nargs="?", help="run: the recipe's name")
     parser.add_argument("--shards", type=Path, help="folder of rendered shards (voice, stage1: of latent shards)")
     parser.add_argument("--latents", type=Path, help="prepare: where latent shards go")
     parser.add_argument("--codec", type=Path, help="training folder of the codec")
@@ -34,6 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="training folder; an existing one is resumed")
     parser.add_argument("--initial", type=Path, help="training folder whose weights a new --out starts from")
     parser.add_argument("--voice", type=Path, help="stage1: training folder of the voice stage")
+    parser.add_argument("--teacher", type=Path, help="stage 2: training folder of the bidirectional teacher")
+    parser.add_argument("--resume", action="store_true", help="run: go on with what --out holds, from the same inputs")
     parser.add_argument("--weights", type=Path, help="export: where the weights go")
     parser.add_argument("--steps", type=int, help="steps instead of the recipe's")
     parser.add_argument("--batch", type=int, help="batch instead of the recipe's")
@@ -60,6 +71,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     parallel.join()
     needs = {
+        "run": ("recipe", "out"),
         "basis": ("shards", "codec"),
         "codec": ("shards", "codec", "out"),
         "light": ("shards", "codec", "out"),
@@ -76,11 +88,54 @@ def main() -> None:
     elif args.verb == "export":
         stages.export(args.codec, args.light, args.stage1, args.weights)
     else:
-        from liveavatar.training.recipes import RECIPES
+        _train(args)
 
-        recipe = RECIPES[args.verb]()
+
+def _train(args: argparse.Namespace) -> None:
+    """A recipe into its folder."""
+    from liveavatar.training import stages
+    from liveavatar.training.recipes import recipe_named
+
+    try:
+        if args.verb == "run":
+            remember_inputs(args)
+        recipe = recipe_named(args.recipe if args.verb == "run" else f"nano_{args.verb}")
         changes = {name: getattr(args, name) for name in ("steps", "batch") if getattr(args, name)}
-        stages.run(replace(recipe, **changes), args.shards, args.codec, args.out, args.max_minutes, args.initial, args.voice)
+        sources = stages.Sources(args.shards, args.codec, args.initial, args.voice, args.teacher)
+        stages.run(replace(recipe, **changes), sources, args.out, args.max_minutes)
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"{args.verb}: {error}")
+
+
+REMEMBERED = ("recipe", "shards", "codec", "initial", "voice", "teacher", "steps", "batch")
+
+
+def remember_inputs(args: argparse.Namespace) -> None:
+    """Write what a new run was given to its folder; take from there what a resumed one was not given.
+
+    Raises ValueError when the folder holds a run that was not asked for, or a resumed run is given something else.
+    """
+    from liveavatar.training import checkpoint
+
+    file = args.out / "inputs.json"
+    given = {name: getattr(args, name) for name in REMEMBERED if getattr(args, name) is not None}
+    given = {name: str(value.resolve()) if isinstance(value, Path) else value for name, value in given.items()}
+    if args.resume and file.exists():
+        known = json.loads(file.read_text())
+        other = {name: (known.get(name), value) for name, value in given.items() if known.get(name) != value}
+        if other:
+            raise ValueError(f"{args.out} was begun with other inputs: {other} (then, now); use a new --out")
+        for name, value in known.items():
+            setattr(args, name, value if name in ("recipe", "steps", "batch") else Path(value))
+    elif checkpoint.latest(args.out) is not None and not args.resume:
+        raise ValueError(f"{args.out} holds a run already; add --resume to go on with it, or give a new --out")
+    elif args.shards is None:
+        raise ValueError("a new run needs --shards DIR; see --help")
+    else:
+        args.out.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(given, indent=1) + "\n")
+        partial.replace(file)
 
 
 if __name__ == "__main__":

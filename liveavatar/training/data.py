@@ -70,10 +70,11 @@ class LatentBatch:
     words: Tensor  # [B, text_len] word ids
     mouth: Tensor  # [B, F, 4] mouth box per latent frame, 0..1
     channels: Tensor  # [B, z] what each latent channel weighs in the loss, mean 1
+    opening: Tensor | None = None  # [B, 4F] how far the mouth is truly open, where that is known
 
     def rows(self, index: slice) -> LatentBatch:
         """Some of the clips."""
-        return LatentBatch(**{name: part[index] for name, part in vars(self).items()})
+        return LatentBatch(**{name: None if part is None else part[index] for name, part in vars(self).items()})
 
 
 class LatentShards:
@@ -101,7 +102,8 @@ class LatentShards:
         mouth = t["mouth_box"][:, 1:].unflatten(1, (-1, 4)).mean(2)
         samples = t["audio"].float() / 32768
         clip, before = latents[:, :, 1:], latents[:, :, :1]
-        return LatentBatch(clip, before, t["references"].float(), samples, t["words"], mouth, t["channels"])
+        opening = t["truth.mouth_open"][:, 1:] if "truth.mouth_open" in t else None
+        return LatentBatch(clip, before, t["references"].float(), samples, t["words"], mouth, t["channels"], opening)
 
 
 def step_generator(seed: int, stream: str, step: int) -> torch.Generator:

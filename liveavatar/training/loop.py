@@ -1,6 +1,6 @@
 """The training loop: steps, schedule, EMA, checkpoints, curves, signals and a time limit.
 
-A stage offers a loss for a step; everything else is here. All randomness is keyed by (seed, stream, step), so a resumed
+A stage offers gradients for a step; everything else is here. All randomness is keyed by (seed, stream, step), so a resumed
 run needs no generator state and equals an uninterrupted one.
 """
 
@@ -11,13 +11,15 @@ import logging
 import math
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from liveavatar.training import checkpoint, parallel
+from liveavatar.training.checkpoint import TrainingState
 from liveavatar.training.optimiser import Optimisers, make_optimiser
 from liveavatar.training.recipes import Recipe
 
@@ -25,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class Stage(Protocol):
-    """What the loop trains."""
+    """What the loop trains: one network with a loss."""
 
     @property
     def model(self) -> nn.Module:
@@ -36,6 +38,43 @@ class Stage(Protocol):
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Held-out figures of the (averaged) weights."""
+
+
+@runtime_checkable
+class SeveralNetworks(Protocol):
+    """A stage that trains several networks and runs its own backward passes."""
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """By name; the first is the product, which is averaged, evaluated and exported."""
+
+    @property
+    def made_from(self) -> dict[str, str]:
+        """Digests of what the stage was built on and does not train."""
+
+    def accumulate(self, name: str, step: int) -> dict[str, float]:
+        """Add one step's gradients to the named network's parameters; returns figures to log, "loss" among them."""
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Held-out figures of the product's (averaged) weights."""
+
+
+class _OneNetwork:
+    """A `Stage` as the loop sees it."""
+
+    def __init__(self, stage: Stage, recipe: Recipe) -> None:
+        self.stage, self.recipe = stage, recipe
+        self.networks, self.made_from = {"model": stage.model}, dict[str, str]()
+
+    def accumulate(self, name: str, step: int) -> dict[str, float]:
+        del name
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bf16):
+            loss, figures = self.stage.loss(step)
+        loss.backward()
+        return {"loss": loss.item(), **figures}
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        return self.stage.evaluate(model)
 
 
 class _Stop:
@@ -58,15 +97,37 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.final_rate + (recipe.rate - recipe.final_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def train(stage: Stage, recipe: Recipe, out: Path, max_minutes: float = math.inf) -> dict[str, Tensor]:
+def product_updates(recipe: Recipe, step: int) -> int:
+    """How often the product was updated once `step` (from 0) is done; a pure function, so nothing has to be kept."""
+    done = step + 1 - recipe.critic_first
+    return 0 if done <= 0 else -(-done // recipe.product_every)
+
+
+def due(recipe: Recipe, names: list[str], step: int) -> list[str]:
+    """The networks that step `step` updates, in order: the product when it is its turn, the others always."""
+    others = names[1:]
+    return names if product_updates(recipe, step) > product_updates(recipe, step - 1) else others
+
+
+def train(stage: Stage | SeveralNetworks, recipe: Recipe, out: Path, max_minutes: float = math.inf) -> dict[str, Tensor]:
     """Train to the recipe's last step, or until the time limit or a signal; returns the averaged weights."""
-    model, optimiser = stage.model, make_optimiser(stage.model, recipe)
-    ema = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    trained = stage if isinstance(stage, SeveralNetworks) else _OneNetwork(stage, recipe)
+    networks = trained.networks
+    state = TrainingState(
+        recipe,
+        networks,
+        {name: make_optimiser(network, recipe) for name, network in networks.items()},
+        {},
+        trained.made_from,
+    )
+    state.ema.update({name: value.detach().clone() for name, value in state.product.state_dict().items()})
     found = checkpoint.latest(out)
-    step = checkpoint.load(found, model, ema, optimiser, recipe) if found else 0
+    step = checkpoint.load(found, state) if found else 0
+    if parallel.is_first():
+        _forget_curves(out, step)
     stop, start, saved, bad = _Stop(), time.monotonic(), time.monotonic(), 0
     while step < recipe.steps and not parallel.any_wants(stop.requested or _over(start, max_minutes)):
-        figures = _one_step(stage, optimiser, ema, recipe, step)
+        figures = _one_step(trained, state, step)
         bad = 0 if math.isfinite(figures["grad_norm"]) else bad + 1
         if bad == 3:
             raise FloatingPointError(f"gradients not finite for 3 steps up to {step}; the last checkpoint in {out} is good")
@@ -76,44 +137,66 @@ def train(stage: Stage, recipe: Recipe, out: Path, max_minutes: float = math.inf
         if step % recipe.log_every == 0:
             _log(out, {"step": step, "minutes": (time.monotonic() - start) / 60, **figures})
         if step % recipe.evaluate_every == 0 or step == recipe.steps:
-            _log(out, {"step": step, "held_out": _evaluate(stage, ema)})
+            _log(out, {"step": step, "held_out": _evaluate(trained, state)})
         if time.monotonic() - saved > 60 * recipe.checkpoint_minutes:
-            checkpoint.save(out, step, model, ema, optimiser, recipe)
+            checkpoint.save(out, step, state)
             saved = time.monotonic()
     if parallel.is_first():
-        checkpoint.save(out, step, model, ema, optimiser, recipe)
-    return ema
+        checkpoint.save(out, step, state)
+    return state.ema
 
 
 def _over(start: float, minutes: float) -> bool:
     return time.monotonic() - start > 60 * minutes
 
 
-def _one_step(stage: Stage, optimiser: Optimisers, ema: dict[str, Tensor], recipe: Recipe, step: int) -> dict[str, float]:
-    optimiser.set_rate(learning_rate(recipe, step))
-    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
-        loss, figures = stage.loss(step)
-    loss.backward()
-    parallel.average_gradients(stage.model.parameters())
-    norm = nn.utils.clip_grad_norm_(stage.model.parameters(), recipe.clip)
+def _one_step(stage: SeveralNetworks, state: TrainingState, step: int) -> dict[str, float]:
+    """Update every network whose turn it is; figures of networks after the first carry their name."""
+    recipe, names = state.recipe, list(state.networks)
+    figures: dict[str, float] = {}
+    norms = []
+    for name in due(recipe, names, step):
+        is_product = name == names[0]
+        rate = learning_rate(recipe, step) * (1.0 if is_product else recipe.critic_rate / recipe.rate)
+        got, norm = _update(stage, state.networks[name], state.optimisers[name], name, recipe, step, rate)
+        figures |= {key if is_product else f"{name}_{key}": value for key, value in {**got, "grad_norm": norm}.items()}
+        norms.append(norm)
+        if is_product and math.isfinite(norm):
+            _average(state.ema, state.product.state_dict(), recipe, product_updates(recipe, step))
+    return figures | {"grad_norm": max(norms) if all(map(math.isfinite, norms)) else math.nan}
+
+
+def _update(
+    stage: SeveralNetworks, network: nn.Module, optimiser: Optimisers, name: str, recipe: Recipe, step: int, rate: float
+) -> tuple[dict[str, float], float]:
+    """One optimiser step, left out where gradients are not finite; returns figures and the gradient's norm."""
+    optimiser.set_rate(rate)
+    figures = stage.accumulate(name, step)
+    parallel.average_gradients(network.parameters())
+    norm = nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
     if torch.isfinite(norm):
         optimiser.step()
-        decay = min(recipe.ema, (step + 1) / (step + 10))
-        for name, value in stage.model.state_dict().items():
-            ema[name].lerp_(value, 1 - decay) if value.is_floating_point() else ema[name].copy_(value)
     optimiser.zero_grad()
-    return {"loss": loss.item(), "grad_norm": norm.item(), **figures}
+    return figures, norm.item()
+
+
+def _average(ema: dict[str, Tensor], weights: Mapping[str, Tensor], recipe: Recipe, updates: int) -> None:
+    """Move the average towards the weights; slowly only once there were some updates."""
+    decay = min(recipe.ema, updates / (updates + 9))
+    for name, value in weights.items():
+        ema[name].lerp_(value, 1 - decay) if value.is_floating_point() else ema[name].copy_(value)
 
 
 @torch.no_grad()
-def _evaluate(stage: Stage, ema: dict[str, Tensor]) -> dict[str, float]:
+def _evaluate(stage: SeveralNetworks, state: TrainingState) -> dict[str, float]:
     """Held-out figures with the averaged weights swapped in."""
-    kept = {name: value.clone() for name, value in stage.model.state_dict().items()}
-    stage.model.load_state_dict(ema)
-    stage.model.eval()
-    figures = stage.evaluate(stage.model)
-    stage.model.train()
-    stage.model.load_state_dict(kept)
+    model = state.product
+    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(state.ema)
+    model.eval()
+    figures = stage.evaluate(model)
+    model.train()
+    model.load_state_dict(kept)
     return figures
 
 
@@ -122,3 +205,16 @@ def _log(out: Path, record: dict[str, object]) -> None:
     with (out / "curves.jsonl").open("a") as file:
         file.write(json.dumps(record) + "\n")
     logger.info("%s", record)
+
+
+def _forget_curves(out: Path, step: int) -> None:
+    """Drop what a killed run logged after its last checkpoint: these steps are run again."""
+    file = out / "curves.jsonl"
+    if not file.exists():
+        return
+    lines = file.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    if kept != lines:
+        partial = file.with_suffix(".partial")
+        partial.write_text("".join(kept))
+        partial.replace(file)

@@ -2,34 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Optimisation of one stage: warm-up, then cosine to `final_rate`; gradient clipping; EMA of the weights.
-
-    optimiser: "adamw", or "muon" for matrices with AdamW for the rest.
-    compiled: run the stage's network through torch.compile (needs a C++ compiler).
-    """
-
-    stage: str
-    steps: int
-    batch: int
-    rate: float
-    final_rate: float = 1e-5
-    warmup: int = 100
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.01
-    optimiser: str = "adamw"
-    compiled: bool = False
-    clip: float = 1.0
-    ema: float = 0.999
-    seed: int = 0
-    bf16: bool = True
-    checkpoint_minutes: float = 3.0
-    log_every: int = 20
-    evaluate_every: int = 500
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -92,6 +65,69 @@ class SelfForcingOptions:
             raise ValueError(f"history_grad needs form='parallel', not {self.form!r}: caches are constants")
 
 
+@dataclass(frozen=True)
+class DistillOptions:
+    """Choices of stage 2 (self-forcing distribution matching).
+
+    guidance: of the real score, over voice and text together; 1 is none. The reference is never dropped.
+    score_shift, score_range: levels at which clips are scored, one per clip: uniform, shifted (0: as the rollout's), kept
+        in the range.
+    floor: of the normaliser of a clip's gradient.
+    weighted: the student's gradient counts channels and places as stage 1's loss does. Where it vanishes stays the same.
+    clips: how sinks, their distance and loudness are drawn; nothing is dropped.
+    """
+
+    self_forcing: SelfForcingOptions = field(default_factory=SelfForcingOptions)
+    guidance: float = 1.0
+    score_shift: float = 0.0
+    score_range: tuple[float, float] = (0.02, 0.98)
+    floor: float = 1e-3
+    weighted: bool = True
+    clips: ForcingOptions = field(default_factory=lambda: ForcingOptions(audio_drop=0.0, text_drop=0.0))
+
+    def __post_init__(self) -> None:
+        low, high = self.score_range
+        if not 0 < low < high <= 1:
+            raise ValueError(f"score_range={self.score_range}: give (lowest, highest) inside 0..1, the lowest above 0")
+        if self.clips.audio_drop or self.clips.text_drop:
+            raise ValueError("stage 2 drops no conditions of the student; set audio_drop and text_drop of `clips` to 0")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Optimisation of one stage: warm-up, then cosine to `final_rate`; gradient clipping; EMA of the weights.
+
+    optimiser: "adamw", or "muon" for matrices with AdamW for the rest.
+    compiled: run the stage's network through torch.compile (needs a C++ compiler).
+    critic_rate: of the networks beside the product (stage 2's fake score), on the product's schedule.
+    product_every, critic_first: the product is updated at every so-manieth step, after so many without it; a step always
+        updates the others. `steps` counts all steps.
+    options: the stage's own choices.
+    """
+
+    stage: str
+    steps: int
+    batch: int
+    rate: float
+    final_rate: float = 1e-5
+    warmup: int = 100
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.01
+    optimiser: str = "adamw"
+    compiled: bool = False
+    clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    bf16: bool = True
+    checkpoint_minutes: float = 3.0
+    log_every: int = 20
+    evaluate_every: int = 500
+    critic_rate: float = 0.0
+    product_every: int = 1
+    critic_first: int = 0
+    options: ForcingOptions | DistillOptions | None = None
+
+
 def nano_codec() -> Recipe:
     """Stage 0 of nano: the causal VAE on short crops."""
     return Recipe("codec", steps=1000, batch=8, rate=3e-3, final_rate=5e-5, warmup=50, ema=0.99, weight_decay=0.0)
@@ -114,7 +150,51 @@ def nano_stage1() -> Recipe:
     )
 
 
-RECIPES = {"codec": nano_codec, "light": nano_light, "voice": nano_voice, "stage1": nano_stage1}
+def nano_teacher() -> Recipe:
+    """The bidirectional teacher of nano: stage 1's weights, tuned a short time without a mask and with one level a clip."""
+    options = ForcingOptions(attention="full", equal_level_prob=1.0, rollout_level_prob=0.0)
+    return Recipe(
+        "teacher", steps=500, batch=6, rate=4e-4, final_rate=2e-5, warmup=30, ema=0.99, optimiser="muon",
+        evaluate_every=250, options=options,
+    )  # fmt: skip
+
+
+def nano_stage2() -> Recipe:
+    """Stage 2 of nano: self-forcing distillation with History Corrupt, in the parallel form, moving as the stream does."""
+    return Recipe(
+        "stage2", steps=1100, batch=8, rate=5e-5, final_rate=1e-5, critic_rate=1e-4, warmup=20, betas=(0.0, 0.999),
+        weight_decay=0.0, ema=0.99, product_every=5, critic_first=50, evaluate_every=100, log_every=10,
+        options=DistillOptions(SelfForcingOptions(transition="euler"), score_range=(0.05, 0.98)),
+    )  # fmt: skip
+
+
+def nano_stage2_clean() -> Recipe:
+    """Stage 2 without History Corrupt: blocks look back on finished blocks, made by a further evaluation each.
+
+    Its student serves the row without History Corrupt (streamed as usual) and the clean-KV row (`cache="clean"`).
+    """
+    recipe = nano_stage2()
+    assert isinstance(recipe.options, DistillOptions)
+    forcing = replace(recipe.options.self_forcing, form="sequential", history="clean")
+    return replace(recipe, options=replace(recipe.options, self_forcing=forcing))
+
+
+RECIPES = {
+    "nano_codec": nano_codec,
+    "nano_light": nano_light,
+    "nano_voice": nano_voice,
+    "nano_stage1": nano_stage1,
+    "nano_teacher": nano_teacher,
+    "nano_stage2": nano_stage2,
+    "nano_stage2_clean": nano_stage2_clean,
+}
+
+
+def recipe_named(name: str) -> Recipe:
+    """The named recipe; raises ValueError naming those that exist."""
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}; available: {', '.join(RECIPES)}")
+    return RECIPES[name]()
 
 
 def _allowed(name: str, given: str, *values: str) -> None:

@@ -71,7 +71,7 @@ def student_backward(network: ClipNetwork, encode: Encode, plan: RolloutPlan, gr
         return _blockwise_backward(network, encode, plan, gradient)
     clip = roll_out(network, encode(), plan)
     made = clip.detach()
-    (clip * gradient(made)).sum().div(clip.numel()).backward()
+    _backward((clip * gradient(made)).sum().div(clip.numel()))
     return made
 
 
@@ -136,5 +136,11 @@ def _blockwise_backward(network: ClipNetwork, encode: Encode, plan: RolloutPlan,
         x, past = record.entering.pop(), record.past.pop()
         velocity, _ = network.block(x, level, index, encode(), past)
         estimate = clean_estimate(x, velocity.to(x.dtype), level)
-        (estimate * network.of_block(wanted, index)).sum().div(clip.numel()).backward()
+        _backward((estimate * network.of_block(wanted, index)).sum().div(clip.numel()))
     return clip
+
+
+def _backward(loss: Tensor) -> None:
+    """Autocast is for evaluations; the backward pass takes the types that these used."""
+    with torch.autocast(loss.device.type, enabled=False):
+        loss.backward()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
-from liveavatar.checkpoints.store import write_weights
+from liveavatar.checkpoints.store import MANIFEST, open_weights, write_weights
 from liveavatar.config import nano
 from liveavatar.model.codec import Codec
 from liveavatar.model.light_decoder import LightDecoder
@@ -19,7 +22,9 @@ from liveavatar.training import checkpoint
 from liveavatar.training.codec_stage import CodecStage, LightStage, fit_basis
 from liveavatar.training.data import shard_files
 from liveavatar.training.diffusion_forcing import ForcingStage, Generator
-from liveavatar.training.loop import Stage, train
+from liveavatar.training.distillation import DistillStage
+from liveavatar.training.loop import SeveralNetworks, Stage, train
+from liveavatar.training.networks import Copies
 from liveavatar.training.prepare import encode_shard
 from liveavatar.training.recipes import ForcingOptions, Recipe
 from liveavatar.training.voice_stage import VoiceReader, VoiceStage
@@ -28,28 +33,71 @@ logger = logging.getLogger(__name__)
 BASIS = "basis.safetensors"
 
 
-def run(
-    recipe: Recipe,
-    shards: Path,
-    codec: Path | None,
-    out: Path,
-    max_minutes: float,
-    start: Path | None = None,
-    voice: Path | None = None,
-) -> None:
-    """Train the recipe's stage into `out`, resuming what is there.
+@dataclass(frozen=True)
+class Sources:
+    """The folders that a run reads. shards: of frames (codec, light) or of latents (all others).
 
-    start: a training folder to take weights from; voice: that of the "voice" stage, for stage 1's audio encoder.
+    start: training or weights folder whose weights a new run begins with; voice: training folder of the voice stage, for
+    stage 1's audio encoder; teacher: training folder of the bidirectional teacher, for stage 2.
     """
+
+    shards: Path
+    codec: Path | None = None
+    start: Path | None = None
+    voice: Path | None = None
+    teacher: Path | None = None
+
+
+def run(recipe: Recipe, sources: Sources, out: Path, max_minutes: float) -> None:
+    """Train the recipe's stage into `out`, resuming what is there."""
     torch.manual_seed(recipe.seed)  # initial weights only; everything later is keyed by step
-    stage = _stage(recipe, shards, codec)
-    if start is not None:
-        missing, unknown = stage.model.load_state_dict(load_file(averaged(start)), strict=False)
-        logger.info("started from %s; new: %s; left out: %s", start, missing, unknown)
-    if voice is not None:
+    train(build(recipe, sources), recipe, out, max_minutes)
+
+
+def build(recipe: Recipe, sources: Sources) -> Stage | SeveralNetworks:
+    """The recipe's stage with the weights that it starts from; raises ValueError naming a folder that it lacks."""
+    if recipe.stage == "stage2":
+        return _distillation(recipe, sources)
+    stage = _stage(recipe, sources.shards, sources.codec)
+    if sources.start is not None:
+        _adopt(stage.model, sources.start)
+    elif recipe.stage == "teacher":
+        raise ValueError("the teacher begins as stage 1; give its training folder: --initial DIR")
+    if sources.voice is not None:
         assert isinstance(stage, ForcingStage)
-        _adopt_voice(stage.model, voice)
-    train(stage, recipe, out, max_minutes)
+        _adopt_voice(stage.model, sources.voice)
+    return stage
+
+
+def _distillation(recipe: Recipe, sources: Sources) -> DistillStage:
+    """Student from stage 1, teacher fixed, critic a trained copy of the teacher."""
+    if sources.start is None or sources.teacher is None:
+        raise ValueError(
+            "stage 2 needs --initial DIR (stage 1) and --teacher DIR (the bidirectional teacher: run nano_teacher)"
+        )
+    profile = nano()
+    student, critic, teacher = (Generator(profile) for _ in range(3))
+    _adopt(student, sources.start)
+    for network in (critic, teacher):
+        _adopt(network, sources.teacher)
+    made_from = {"teacher": weights_digest(teacher)}
+    return DistillStage(profile, Copies(student, critic, teacher), sources.shards, recipe, made_from)
+
+
+def weights_digest(network: nn.Module) -> str:
+    """sha256 over a network's tensors, in name order."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _adopt(model: nn.Module, folder: Path) -> None:
+    """The averaged weights of a training folder, or the generator of a weights folder, into a network."""
+    tensors = open_weights(folder).tensors("generator") if (folder / MANIFEST).exists() else load_file(averaged(folder))
+    missing, unknown = model.load_state_dict(tensors, strict=False)
+    logger.info("started from %s; new: %s; left out: %s", folder, missing, unknown)
 
 
 def _adopt_voice(model: Generator, folder: Path) -> None:
@@ -72,7 +120,8 @@ def _stage(recipe: Recipe, shards: Path, codec: Path | None) -> Stage:
         return VoiceStage(profile, shards, recipe.seed, recipe.batch)
     model = Generator(profile)
     initialise(model.transformer, torch.Generator().manual_seed(recipe.seed))
-    stage = ForcingStage(profile, model, shards, recipe.seed, recipe.batch, ForcingOptions())
+    options = recipe.options if isinstance(recipe.options, ForcingOptions) else ForcingOptions()
+    stage = ForcingStage(profile, model, shards, recipe.seed, recipe.batch, options)
     stage.fit_residual(model)
     return stage
 
