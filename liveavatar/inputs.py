@@ -78,7 +78,7 @@ def read_picture(path: str | os.PathLike[str], height: int, width: int) -> np.nd
             except (OSError, SyntaxError, ValueError, EOFError) as error:
                 raise _broken_picture(path, error) from error
             rgb = _flattened(_upright(image))
-    resized = rgb.resize((width, height), Image.Resampling.LANCZOS, box=_crop_box(rgb.size, (width, height)))
+    resized = rgb.resize((width, height), Image.Resampling.LANCZOS, box=crop_box(rgb.size, (width, height)))
     return np.array(resized, dtype=np.uint8)
 
 
@@ -145,7 +145,7 @@ def _flattened(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _crop_box(source: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:
+def crop_box(source: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:
     """The largest box (left, top, right, bottom) of the target's aspect inside the source, in source pixels."""
     source_w, source_h = source
     scale = min(source_w / target[0], source_h / target[1])

@@ -28,12 +28,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+VERBS = ["run", "basis", "codec", "light", "prepare", "prepare-clips", "voice", "stage1", "export"]
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m liveavatar.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", choices=["run", "basis", "codec", "light", "prepare", "voice", "stage1", "export"])
+    parser.add_argument("verb", choices=VERBS)
     parser.add_argument("recipe", nargs="?", help="run: the recipe's name")
     parser.add_argument("--shards", type=Path, help="folder of rendered shards (voice, stage1: of latent shards)")
     parser.add_argument("--latents", type=Path, help="prepare: where latent shards go")
@@ -44,6 +46,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--initial", type=Path, help="training folder whose weights a new --out starts from")
     parser.add_argument("--voice", type=Path, help="stage1: training folder of the voice stage")
     parser.add_argument("--teacher", type=Path, help="stage 2: training folder of the bidirectional teacher")
+    parser.add_argument("--base", type=Path, help="14B: folder of the published weights")
+    parser.add_argument("--videos", type=Path, help="prepare-clips: folder of talking videos")
+    parser.add_argument("--scores", type=Path, help="prepare-clips: table of scores per clip, .csv or JSON lines")
+    parser.add_argument("--keep", action="append", default=[], help="prepare-clips: rule such as 'sync_c>=3'; repeatable")
+    parser.add_argument("--prompts", type=Path, help='prepare-clips: JSON of prompts by video name, "" for all others')
+    parser.add_argument("--size", default="720x400", help="prepare-clips with --base: picture width x height")
+    parser.add_argument("--frames", type=int, default=84, help="prepare-clips: frames per window")
     parser.add_argument("--resume", action="store_true", help="run: go on with what --out holds, from the same inputs")
     parser.add_argument("--weights", type=Path, help="export: where the weights go")
     parser.add_argument("--steps", type=int, help="steps instead of the recipe's")
@@ -76,6 +85,7 @@ def main() -> None:
         "codec": ("shards", "codec", "out"),
         "light": ("shards", "codec", "out"),
         "prepare": ("shards", "codec", "latents"),
+        "prepare-clips": ("videos", "latents"),
         "voice": ("shards", "out"),
         "stage1": ("shards", "out"),
         "export": ("codec", "light", "stage1", "weights"),
@@ -85,10 +95,31 @@ def main() -> None:
         stages.basis(args.shards, args.codec)
     elif args.verb == "prepare":
         stages.prepare(args.shards, args.codec, args.latents, *map(int, args.part.split("/")))
+    elif args.verb == "prepare-clips":
+        _prepare_clips(args)
     elif args.verb == "export":
         stages.export(args.codec, args.light, args.stage1, args.weights)
     else:
         _train(args)
+
+
+def _prepare_clips(args: argparse.Namespace) -> None:
+    """Videos into latent shards, for nano (--codec) or for the 14B profile (--base)."""
+    from liveavatar.training import stages
+
+    width, _, height = args.size.partition("x")
+    prompts = json.loads(args.prompts.read_text()) if args.prompts else None
+    try:
+        if (args.base is None) == (args.codec is None):
+            raise ValueError("give --base DIR (14B) or --codec DIR (nano), and not both")
+        size = (int(height), int(width)) if args.base else None
+        left_out = stages.prepare_clips(
+            args.videos, args.latents, args.codec, args.base, size, args.frames, args.scores, tuple(args.keep), prompts,
+            *map(int, args.part.split("/")),
+        )  # fmt: skip
+    except (ValueError, OSError) as error:
+        sys.exit(f"{args.verb}: {error}")
+    print(f"{args.latents}: {len(left_out)} videos left out, listed in left_out-*.json")
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -101,13 +132,13 @@ def _train(args: argparse.Namespace) -> None:
             remember_inputs(args)
         recipe = recipe_named(args.recipe if args.verb == "run" else f"nano_{args.verb}")
         changes = {name: getattr(args, name) for name in ("steps", "batch") if getattr(args, name)}
-        sources = stages.Sources(args.shards, args.codec, args.initial, args.voice, args.teacher)
+        sources = stages.Sources(args.shards, args.codec, args.initial, args.voice, args.teacher, args.base)
         stages.run(replace(recipe, **changes), sources, args.out, args.max_minutes)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"{args.verb}: {error}")
 
 
-REMEMBERED = ("recipe", "shards", "codec", "initial", "voice", "teacher", "steps", "batch")
+REMEMBERED = ("recipe", "shards", "codec", "initial", "voice", "teacher", "base", "steps", "batch")
 
 
 def remember_inputs(args: argparse.Namespace) -> None:

@@ -2,7 +2,8 @@
 
 `weights.safetensors` (float32), `ema.safetensors`, `optimiser.safetensors` and `state.json`; a stage with further trained
 networks adds `NAME.weights.safetensors` and `NAME.optimiser.safetensors`. The last one kept is always whole: a crash or a
-full disk while writing leaves it as it was.
+full disk while writing leaves it as it was. Where weights are sharded, every process writes its parts of all of it into
+`sharded/`, and only the averaged weights are written whole.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from liveavatar.training import parallel
 from liveavatar.training.optimiser import Optimisers
 from liveavatar.training.recipes import Recipe
+from liveavatar.training.scale import is_sharded, load_sharded, save_sharded, whole
 
 
 @dataclass
@@ -37,24 +40,51 @@ class TrainingState:
         """The network that the run is for."""
         return next(iter(self.networks.values()))
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether processes hold parts of it."""
+        return is_sharded(self.ema.values())
+
 
 def save(folder: Path, step: int, state: TrainingState) -> None:
-    """Write `folder/step-N` and drop older ones."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write `folder/step-N` and drop older ones. The first process calls it, or all where weights are sharded."""
     partial, final = folder / ".partial", folder / f"step-{step:07d}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    if parallel.is_first():
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    if state.is_sharded:
+        parallel.wait()
+        save_sharded(_everything(state), partial / "sharded")
+        averaged = {name: whole(value).cpu() for name, value in state.ema.items()}
+        if parallel.is_first():
+            save_file(averaged, partial / "ema.safetensors")
+        parallel.wait()
+    else:
+        _save_whole(partial, state)
+    if parallel.is_first():
+        facts = {"step": step, "recipe": asdict(state.recipe), "made_from": state.made_from}
+        (partial / "state.json").write_text(json.dumps(facts, indent=1))
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        for old in sorted(folder.glob("step-*"))[:-2]:
+            shutil.rmtree(old)
+
+
+def _save_whole(partial: Path, state: TrainingState) -> None:
     for prefix, (name, network) in zip(_prefixes(state), state.networks.items(), strict=True):
         tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
         save_file(tensors, partial / f"{prefix}weights.safetensors")
         save_file(_flatten(state.optimisers[name]), partial / f"{prefix}optimiser.safetensors")
     save_file(state.ema, partial / "ema.safetensors")
-    facts = {"step": step, "recipe": asdict(state.recipe), "made_from": state.made_from}
-    (partial / "state.json").write_text(json.dumps(facts, indent=1))
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
-    for old in sorted(folder.glob("step-*"))[:-2]:
-        shutil.rmtree(old)
+
+
+def _everything(state: TrainingState) -> dict[str, Tensor]:
+    """All tensors of a sharded run under one name each; they are filled in place on loading."""
+    tensors = {f"ema.{name}": value for name, value in state.ema.items()}
+    for role, network in state.networks.items():
+        tensors |= {f"{role}.weights.{name}": value for name, value in network.state_dict().items()}
+        tensors |= {f"{role}.optimiser.{name}": value for name, value in _flatten(state.optimisers[role]).items()}
+    return tensors
 
 
 def latest(folder: Path) -> Path | None:
@@ -75,6 +105,9 @@ def load(path: Path, state: TrainingState) -> int:
     base = facts.get("made_from", {})
     if base != state.made_from:
         raise ValueError(f"{path} was made from {base}, not from {state.made_from}; give the same folders or a new --out")
+    if state.is_sharded:
+        load_sharded(_everything(state), path / "sharded")
+        return int(facts["step"])
     for prefix, (name, network) in zip(_prefixes(state), state.networks.items(), strict=True):
         network.load_state_dict(load_file(path / f"{prefix}weights.safetensors"))
         _restore(state.optimisers[name], load_file(path / f"{prefix}optimiser.safetensors"))

@@ -27,7 +27,7 @@ class ClipMeasures:
         self.readout: Tensor | None = None
         count = min(READOUT_CLIPS, len(data))
         batch = data.take(torch.arange(count))
-        if batch.opening is not None:
+        if batch.opening is not None and batch.mouth is not None:
             seen, truth = self._around_mouth(batch, batch.latents), _per_latent(batch.opening)
             seen, truth = seen.flatten(0, 1).double(), truth.flatten(0, 1).double()
             square = seen.T @ seen + RIDGE * len(seen) * torch.eye(seen.shape[1], dtype=torch.float64)

@@ -10,23 +10,39 @@ from torch import Tensor, nn
 
 from liveavatar.config import FRAMES_PER_LATENT, ProfileConfig
 from liveavatar.model.attention import BlockCausalContext, Context, FullContext
+from liveavatar.model.audio import HISTORY_ROWS
 from liveavatar.model.positions import TokenGrid
 from liveavatar.model.text import HashedWords
 from liveavatar.model.transformer import S2VTransformer
 from liveavatar.training.clip_network import ClipConditions
-from liveavatar.training.data import LatentBatch, LatentShards, clip_voice, random_gain, shard_files, split
+from liveavatar.training.data import (
+    LatentBatch,
+    LatentShards,
+    clip_voice,
+    padded,
+    random_gain,
+    read_dropped_text,
+    shard_files,
+    split,
+)
 from liveavatar.training.recipes import ForcingOptions
 
 
 class Generator(nn.Module):
-    """All trainable parts of a network: the transformer, its text rows and the learned "no voice" row."""
+    """All trainable parts of a network: the transformer, its text rows and the learned "no voice" row.
 
-    def __init__(self, profile: ProfileConfig) -> None:
+    Official networks read texts and voices that were encoded beforehand, and have neither.
+    """
+
+    words: HashedWords | None
+    no_voice: nn.Parameter | None
+
+    def __init__(self, profile: ProfileConfig, is_official: bool = False) -> None:
         super().__init__()
         c = profile.transformer
         self.transformer = S2VTransformer(c)
-        self.words = HashedWords(c.text_dim, c.text_len)
-        self.no_voice = nn.Parameter(torch.zeros(c.audio_dim))
+        self.words = None if is_official else HashedWords(c.text_dim, c.text_len)
+        self.no_voice = None if is_official else nn.Parameter(torch.zeros(c.audio_dim))
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,11 @@ class ClipDraws:
         parts = {name: part[index] for name, part in vars(self).items() if isinstance(part, Tensor)}
         return replace(self, **parts)  # type: ignore[arg-type]
 
+    def to(self, device: torch.device) -> ClipDraws:
+        """All of it on a device."""
+        parts = {name: part.to(device) for name, part in vars(self).items() if isinstance(part, Tensor)}
+        return replace(self, **parts)  # type: ignore[arg-type]
+
     def dropped(self) -> ClipDraws:
         """Without voice and text, for guidance. The sink is never dropped."""
         everywhere = torch.ones_like(self.drop_voice)
@@ -51,22 +72,45 @@ class ClipDraws:
 
 
 class ClipStage:
-    """Clips of a shard folder, training and held out, and how a network is called on them."""
+    """Clips of a shard folder, training and held out, and how a network is called on them.
+
+    device: where networks are; draws and batches are made on the CPU, so that they are the same everywhere, and moved.
+    """
+
+    device = torch.device("cpu")
 
     def __init__(self, profile: ProfileConfig, shards: Path, seed: int, batch: int, clips: ForcingOptions) -> None:
         train_files, held_files = split(shard_files(shards))
         self.profile, self.seed, self.batch, self.clips = profile, seed, batch, clips
         self.data, self.held = LatentShards(train_files), LatentShards(held_files)
+        self.dropped_text = read_dropped_text(shards, profile.transformer.text_dim)
 
     def encode(self, model: Generator, batch: LatentBatch, draws: ClipDraws) -> ClipConditions:
         """A batch's conditions through a network's own encoders."""
+        history, rows = self._voice_rows(model, batch, draws)
+        text = model.transformer.encode_text(self._text_rows(model, batch, draws))
+        return ClipConditions(draws.sink, model.transformer.encode_audio(rows, history), text)
+
+    def _voice_rows(self, model: Generator, batch: LatentBatch, draws: ClipDraws) -> tuple[Tensor, Tensor]:
+        """Features before the clip and of it, each [B, layers, C, rows]; a dropped voice is the learned row, or zeros."""
+        if batch.audio_rows is not None:
+            kept = torch.where(draws.drop_voice[:, None, None, None], 0, batch.audio_rows)
+            return kept[..., :HISTORY_ROWS], kept[..., HISTORY_ROWS:]
+        assert batch.samples is not None, "shards need `audio` or `audio_rows`; prepare them again"
+        assert model.no_voice is not None, "a network without a learned no-voice row needs `audio_rows` shards"
         rows, history = clip_voice(self.profile, batch.samples * draws.gain, FRAMES_PER_LATENT * batch.latents.shape[2])
         drop = draws.drop_voice[:, None, None]
         history, rows = (torch.where(drop, model.no_voice, part) for part in (history, rows))
-        words = torch.where(draws.drop_text[:, None], -1, batch.words)
-        text = model.transformer.encode_text(model.words(words))
-        voice = model.transformer.encode_audio(rows.transpose(1, 2)[:, None], history.transpose(1, 2)[:, None])
-        return ClipConditions(draws.sink, voice, text)
+        return history.transpose(1, 2)[:, None], rows.transpose(1, 2)[:, None]
+
+    def _text_rows(self, model: Generator, batch: LatentBatch, draws: ClipDraws) -> Tensor:
+        """Text rows [B, n, text_dim]; a dropped text is the folder's negative prompt, or none."""
+        if batch.text_rows is not None:
+            given, instead = padded([batch.text_rows, self.dropped_text.to(batch.text_rows)])
+            return torch.where(draws.drop_text[:, None, None], instead, given)
+        assert batch.words is not None, "shards need `words` or `text_rows`; prepare them again"
+        assert model.words is not None, "a network without word rows needs `text_rows` shards"
+        return model.words(torch.where(draws.drop_text[:, None], -1, batch.words))
 
     def velocity(
         self, model: Generator, x: Tensor, levels: Tensor, conditions: ClipConditions, distance: int, attention: str
@@ -81,9 +125,9 @@ class ClipStage:
         grid = TokenGrid(self.profile.transformer, *size)
         table = grid.frames(torch.cat([torch.arange(frames), torch.tensor([frames - 1 + distance])]))
         if attention == "full":
-            return FullContext(table)
+            return FullContext(table.to(x.device))
         block = self.profile.block_latents
-        return BlockCausalContext(table, frames // block, block * grid.frame_tokens, self.clips.window_past)
+        return BlockCausalContext(table.to(x.device), frames // block, block * grid.frame_tokens, self.clips.window_past)
 
     def draw_conditions(self, batch: LatentBatch, generator: torch.Generator) -> ClipDraws:
         """Sinks and their distance, loudness, and which conditions are dropped, as `self.clips` says."""
@@ -127,11 +171,16 @@ class ClipStage:
 
 
 def mouth_weights(batch: LatentBatch, peak: float) -> Tensor:
-    """1 + peak * nearness to the mouth [B, 1, F, h, w]; small mouths weigh more per cell, so that all sum alike."""
+    """1 + peak * nearness to the mouth [B, 1, F, h, w]; small mouths weigh more per cell, so that all sum alike.
+
+    1 everywhere where no mouth is known.
+    """
+    if batch.mouth is None:
+        return torch.ones_like(batch.latents[:, :1])
     height, width = batch.latents.shape[-2:]
     x0, y0, x1, y1 = batch.mouth.unbind(-1)
-    rows = (torch.arange(height) + 0.5) / height
-    columns = (torch.arange(width) + 0.5) / width
+    rows = (torch.arange(height, device=batch.mouth.device) + 0.5) / height
+    columns = (torch.arange(width, device=batch.mouth.device) + 0.5) / width
     spread_x, spread_y = (x1 - x0) / 2 + 0.5 / width, (y1 - y0) / 2 + 0.5 / height
     dy = (rows[None, None, :, None] - ((y0 + y1) / 2)[:, :, None, None]) / spread_y[:, :, None, None]
     dx = (columns[None, None, None] - ((x0 + x1) / 2)[:, :, None, None]) / spread_x[:, :, None, None]

@@ -46,6 +46,13 @@ class _Turn:
             self.levels[index], self.noise[index],
         )  # fmt: skip
 
+    def to(self, device: torch.device) -> _Turn:
+        """All of it on a device."""
+        return _Turn(
+            self.batch.to(device), self.draws.to(device), self.exit_step, [noise.to(device) for noise in self.noises],
+            self.levels.to(device), self.noise.to(device),
+        )  # fmt: skip
+
 
 class DistillStage(ClipStage):
     """Gradients of the student and of the critic over a batch of conditions; pictures of the clips are not looked at."""
@@ -56,6 +63,7 @@ class DistillStage(ClipStage):
         assert isinstance(recipe.options, DistillOptions)
         super().__init__(profile, shards, recipe.seed, recipe.batch, recipe.options.clips)
         self.roles, self.options, self.bf16, self.made_from = roles, recipe.options, recipe.bf16, made_from
+        self.parts = recipe.accumulate
         self.networks = roles.trained
         rollout = profile.rollout
         self.levels = level_grid(rollout.steps, rollout.shift, rollout.grid)[:-1]
@@ -64,10 +72,13 @@ class DistillStage(ClipStage):
 
     def accumulate(self, name: str, step: int) -> dict[str, float]:
         """One student or critic turn; each has its own batch and its own rollout."""
-        turn = self._draw(step, name).rows(parallel.own_rows(self.batch))
-        # Cached casts made without a graph would be reused inside one, so that weights would get no gradient.
-        with torch.autocast(turn.noise.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False):
-            return self._student_turn(turn) if name == STUDENT else self._critic_turn(turn)
+        drawn, figures = self._draw(step, name), dict[str, float]()
+        for part in range(self.parts):
+            turn = drawn.rows(parallel.own_rows(self.batch, part, self.parts)).to(self.device)
+            # Cached casts made without a graph would be reused inside one, so that weights would get no gradient.
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False):
+                figures = self._student_turn(turn) if name == STUDENT else self._critic_turn(turn)
+        return figures
 
     def _student_turn(self, turn: _Turn) -> dict[str, float]:
         figures: dict[str, float] = {}
@@ -76,8 +87,8 @@ class DistillStage(ClipStage):
             wanted = self._gradient(turn, clip)
             figures.update(loss=0.5 * wanted.square().mean().item(), pull=wanted.abs().mean().item())
             if self.options.weighted:
-                wanted = wanted * self.loss_weights(turn.batch, torch.ones(clip.shape[0], clip.shape[2]))
-            return wanted
+                wanted = wanted * self.loss_weights(turn.batch, torch.ones_like(clip[:, 0, :, 0, 0]))
+            return wanted / self.parts
 
         with self.roles.use(STUDENT) as model:
             network = self._network(model, turn)
@@ -91,7 +102,7 @@ class DistillStage(ClipStage):
         weights = self.loss_weights(turn.batch, turn.levels[:, None].expand(-1, clip.shape[2]))
         loss = (errors * weights).mean()
         with torch.autocast(clip.device.type, enabled=False):
-            loss.backward()
+            (loss / self.parts).backward()
         return {"loss": loss.item()}
 
     @torch.no_grad()
@@ -105,8 +116,8 @@ class DistillStage(ClipStage):
         noises = self._noises(batch.latents.shape, step_generator(self.seed, "held-out-rollout", 0))
         levels = torch.full((len(batch.latents),), HELD_OUT_LEVEL)
         noise = torch.randn(batch.latents.shape, generator=step_generator(self.seed, "held-out-score", 0))
-        turn = _Turn(batch, self.plain_conditions(batch), len(self.levels) - 1, noises, levels, noise)
-        with torch.autocast(noise.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False):
+        turn = _Turn(batch, self.plain_conditions(batch), len(self.levels) - 1, noises, levels, noise).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False):
             clip = self._clip(turn)
             some = slice(0, HELD_OUT_CLIPS // 2)  # two more evaluations a clip
             scored, clips = turn.rows(some), clip[some]
@@ -114,7 +125,7 @@ class DistillStage(ClipStage):
                 flow_errors(self._score(role, scored), clips, scored.levels, scored.noise) for role in (TEACHER, CRITIC)
             )
         return {
-            **self.measures.compare(batch, clip),
+            **self.measures.compare(batch, clip.cpu()),
             "excess": (real.mean() - fake.mean()).item(),
             "critic": fake.mean().item(),
         }

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from liveavatar.training import checkpoint, parallel
 from liveavatar.training.checkpoint import TrainingState
-from liveavatar.training.optimiser import Optimisers, make_optimiser
+from liveavatar.training.optimiser import Optimisers, allocate, make_optimiser
 from liveavatar.training.recipes import Recipe
+from liveavatar.training.scale import clip_gradients, local
 
 logger = logging.getLogger(__name__)
 
@@ -64,14 +65,20 @@ class _OneNetwork:
 
     def __init__(self, stage: Stage, recipe: Recipe) -> None:
         self.stage, self.recipe = stage, recipe
-        self.networks, self.made_from = {"model": stage.model}, dict[str, str]()
+        self.networks: dict[str, nn.Module] = {"model": stage.model}
+        self.made_from: dict[str, str] = getattr(stage, "made_from", {})
 
     def accumulate(self, name: str, step: int) -> dict[str, float]:
         del name
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bf16):
-            loss, figures = self.stage.loss(step)
-        loss.backward()
-        return {"loss": loss.item(), **figures}
+        recipe, parts = self.recipe, self.recipe.accumulate
+        device, total = next(self.stage.model.parameters()).device.type, 0.0
+        for part in range(parts):
+            # Gathered weights are freed and gathered anew: casts of them must not be kept.
+            with torch.autocast(device, torch.bfloat16, enabled=recipe.bf16, cache_enabled=not recipe.is_sharded):
+                loss, figures = self.stage.loss(step) if parts == 1 else self.stage.loss(step, part, parts)  # type: ignore[call-arg]
+            (loss / parts if parts > 1 else loss).backward()
+            total += loss.item() / parts
+        return {"loss": total, **figures}
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         return self.stage.evaluate(model)
@@ -121,6 +128,11 @@ def train(stage: Stage | SeveralNetworks, recipe: Recipe, out: Path, max_minutes
         trained.made_from,
     )
     state.ema.update({name: value.detach().clone() for name, value in state.product.state_dict().items()})
+    is_sharded = state.is_sharded
+    takes_part = parallel.is_first() or is_sharded  # in evaluating and saving: no process has a sharded model alone
+    if is_sharded:
+        for optimisers in state.optimisers.values():
+            allocate(optimisers)
     found = checkpoint.latest(out)
     step = checkpoint.load(found, state) if found else 0
     if parallel.is_first():
@@ -132,16 +144,17 @@ def train(stage: Stage | SeveralNetworks, recipe: Recipe, out: Path, max_minutes
         if bad == 3:
             raise FloatingPointError(f"gradients not finite for 3 steps up to {step}; the last checkpoint in {out} is good")
         step += 1
-        if not parallel.is_first():
+        if not takes_part:
             continue
         if step % recipe.log_every == 0:
             _log(out, {"step": step, "minutes": (time.monotonic() - start) / 60, **figures})
         if step % recipe.evaluate_every == 0 or step == recipe.steps:
             _log(out, {"step": step, "held_out": _evaluate(trained, state)})
-        if time.monotonic() - saved > 60 * recipe.checkpoint_minutes:
+        is_time = _over(saved, recipe.checkpoint_minutes)
+        if parallel.any_wants(is_time) if is_sharded else is_time:  # clocks differ between processes
             checkpoint.save(out, step, state)
             saved = time.monotonic()
-    if parallel.is_first():
+    if takes_part:
         checkpoint.save(out, step, state)
     return state.ema
 
@@ -173,7 +186,7 @@ def _update(
     optimiser.set_rate(rate)
     figures = stage.accumulate(name, step)
     parallel.average_gradients(network.parameters())
-    norm = nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+    norm = clip_gradients(list(network.parameters()), recipe.clip)
     if torch.isfinite(norm):
         optimiser.step()
     optimiser.zero_grad()
@@ -184,7 +197,8 @@ def _average(ema: dict[str, Tensor], weights: Mapping[str, Tensor], recipe: Reci
     """Move the average towards the weights; slowly only once there were some updates."""
     decay = min(recipe.ema, updates / (updates + 9))
     for name, value in weights.items():
-        ema[name].lerp_(value, 1 - decay) if value.is_floating_point() else ema[name].copy_(value)
+        kept, value = local(ema[name]), local(value)
+        kept.lerp_(value, 1 - decay) if value.is_floating_point() else kept.copy_(value)
 
 
 @torch.no_grad()
@@ -201,6 +215,8 @@ def _evaluate(stage: SeveralNetworks, state: TrainingState) -> dict[str, float]:
 
 
 def _log(out: Path, record: dict[str, object]) -> None:
+    if not parallel.is_first():
+        return
     out.mkdir(parents=True, exist_ok=True)
     with (out / "curves.jsonl").open("a") as file:
         file.write(json.dumps(record) + "\n")

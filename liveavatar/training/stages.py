@@ -18,15 +18,19 @@ from liveavatar.model.codec import Codec
 from liveavatar.model.light_decoder import LightDecoder
 from liveavatar.model.text import HashedWords
 from liveavatar.model.transformer import initialise
-from liveavatar.training import checkpoint
+from liveavatar.training import checkpoint, parallel
 from liveavatar.training.codec_stage import CodecStage, LightStage, fit_basis
 from liveavatar.training.data import shard_files
 from liveavatar.training.diffusion_forcing import ForcingStage, Generator
 from liveavatar.training.distillation import DistillStage
 from liveavatar.training.loop import SeveralNetworks, Stage, train
 from liveavatar.training.networks import Copies
+from liveavatar.training.official_stages import official_distillation, official_encoders, official_forcing
 from liveavatar.training.prepare import encode_shard
+from liveavatar.training.prepare_clips import ClipEncoders, NanoEncoders
+from liveavatar.training.prepare_clips import prepare_clips as prepare_windows
 from liveavatar.training.recipes import ForcingOptions, Recipe
+from liveavatar.training.video_clips import ClipOptions
 from liveavatar.training.voice_stage import VoiceReader, VoiceStage
 
 logger = logging.getLogger(__name__)
@@ -38,7 +42,8 @@ class Sources:
     """The folders that a run reads. shards: of frames (codec, light) or of latents (all others).
 
     start: training or weights folder whose weights a new run begins with; voice: training folder of the voice stage, for
-    stage 1's audio encoder; teacher: training folder of the bidirectional teacher, for stage 2.
+    stage 1's audio encoder; teacher: training folder of the bidirectional teacher, for stage 2. base: folder of the
+    published weights, for the 14B profile, whose teacher is the base itself.
     """
 
     shards: Path
@@ -46,6 +51,7 @@ class Sources:
     start: Path | None = None
     voice: Path | None = None
     teacher: Path | None = None
+    base: Path | None = None
 
 
 def run(recipe: Recipe, sources: Sources, out: Path, max_minutes: float) -> None:
@@ -56,6 +62,8 @@ def run(recipe: Recipe, sources: Sources, out: Path, max_minutes: float) -> None
 
 def build(recipe: Recipe, sources: Sources) -> Stage | SeveralNetworks:
     """The recipe's stage with the weights that it starts from; raises ValueError naming a folder that it lacks."""
+    if recipe.profile != "nano":
+        return _official(recipe, sources)
     if recipe.stage == "stage2":
         return _distillation(recipe, sources)
     stage = _stage(recipe, sources.shards, sources.codec)
@@ -67,6 +75,18 @@ def build(recipe: Recipe, sources: Sources) -> Stage | SeveralNetworks:
         assert isinstance(stage, ForcingStage)
         _adopt_voice(stage.model, sources.voice)
     return stage
+
+
+def _official(recipe: Recipe, sources: Sources) -> Stage | SeveralNetworks:
+    """A stage of the 14B profile on this process's device."""
+    if sources.base is None:
+        raise ValueError(f"profile {recipe.profile!r} needs --base DIR, the folder of the published weights")
+    device = parallel.device()
+    if recipe.stage == "stage1":
+        return official_forcing(recipe, sources.shards, sources.base, device)
+    if sources.start is None:
+        raise ValueError("stage 2 needs --initial DIR, the training folder of stage 1")
+    return official_distillation(recipe, sources.shards, sources.base, averaged(sources.start), device)
 
 
 def _distillation(recipe: Recipe, sources: Sources) -> DistillStage:
@@ -159,6 +179,32 @@ def prepare(shards: Path, codec_folder: Path, latents: Path, part: int = 0, part
     for source in shard_files(shards)[part::parts]:
         encode_shard(codec, words, source, latents / source.name)
         logger.info("encoded %s", source.name)
+
+
+def prepare_clips(
+    videos: Path,
+    latents: Path,
+    codec: Path | None,
+    base: Path | None,
+    size: tuple[int, int] | None,
+    frames: int,
+    scores: Path | None,
+    rules: tuple[str, ...],
+    prompts: dict[str, str] | None,
+    part: int = 0,
+    parts: int = 1,
+) -> dict[str, str]:
+    """Videos to latent shards by nano's codec or by the published encoders; returns what was left out, and why."""
+    encoders: ClipEncoders
+    if base is not None:
+        encoders = official_encoders(base, parallel.device())
+    else:
+        assert codec is not None
+        encoders = NanoEncoders(nano(), load_codec(codec).eval())
+        size = nano().height, nano().width
+    assert size is not None
+    options = ClipOptions(*size, window_frames=frames, rules=rules)
+    return prepare_windows(encoders, videos, latents, options, scores, prompts, part, parts).left_out
 
 
 def export(codec: Path, light: Path, stage1: Path, weights: Path) -> None:
