@@ -27,6 +27,10 @@ import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from liveavatar.training.recipes import Recipe
 
 VERBS = ["run", "basis", "codec", "light", "prepare", "prepare-clips", "voice", "stage1", "export"]
 
@@ -46,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--initial", type=Path, help="training folder whose weights a new --out starts from")
     parser.add_argument("--voice", type=Path, help="stage1: training folder of the voice stage")
     parser.add_argument("--teacher", type=Path, help="stage 2: training folder of the bidirectional teacher")
+    parser.add_argument("--decoder", type=Path, help="nano: weights folder that decodes sample videos; default: as shipped")
     parser.add_argument("--base", type=Path, help="14B: folder of the published weights")
     parser.add_argument("--videos", type=Path, help="prepare-clips: folder of talking videos")
     parser.add_argument("--scores", type=Path, help="prepare-clips: table of scores per clip, .csv or JSON lines")
@@ -132,13 +137,22 @@ def _train(args: argparse.Namespace) -> None:
             remember_inputs(args)
         recipe = recipe_named(args.recipe if args.verb == "run" else f"nano_{args.verb}")
         changes = {name: getattr(args, name) for name in ("steps", "batch") if getattr(args, name)}
-        sources = stages.Sources(args.shards, args.codec, args.initial, args.voice, args.teacher, args.base)
+        sources = stages.Sources(
+            args.shards, args.codec, args.initial, args.voice, args.teacher, args.base, _decoder(args, recipe)
+        )
         stages.run(replace(recipe, **changes), sources, args.out, args.max_minutes)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"{args.verb}: {error}")
 
 
-REMEMBERED = ("recipe", "shards", "codec", "initial", "voice", "teacher", "base", "steps", "batch")
+def _decoder(args: argparse.Namespace, recipe: Recipe) -> Path | None:
+    """Whose light decoder shows sample videos: the folder given, or the shipped one for nano's recipes."""
+    if args.decoder is not None or args.verb != "run" or recipe.profile != "nano":
+        return args.decoder
+    return Path(__file__).parents[1] / "weights" / "nano"
+
+
+REMEMBERED = ("recipe", "shards", "codec", "initial", "voice", "teacher", "base", "decoder", "steps", "batch")
 
 
 def remember_inputs(args: argparse.Namespace) -> None:

@@ -70,20 +70,18 @@ class Adapters:
         if rank < 1:
             raise ValueError(f"rank={rank}: a LoRA adapter needs at least 1")
         self.base, self.switch = base.requires_grad_(False), _Switch()
-        layers = dict(adapted_layers(base.transformer))
-        for name, layer in layers.items():
+        layers: dict[str, AdaptedLinear] = {}
+        for name, layer in list(adapted_layers(base.transformer)):
             owner, _, leaf = name.rpartition(".")
-            wrapped = AdaptedLinear(layer, self.switch, alpha / rank)
-            setattr(base.transformer.get_submodule(owner), leaf, wrapped)
-            layers[name] = wrapped  # type: ignore[assignment]
+            layers[name] = AdaptedLinear(layer, self.switch, alpha / rank)
+            setattr(base.transformer.get_submodule(owner), leaf, layers[name])
         self.trained: dict[str, nn.Module] = {}
         for role in names:
             generator = torch.Generator().manual_seed(seed)
             view = nn.ModuleDict()
             for name, wrapped in layers.items():
-                base_layer: nn.Linear = wrapped.base  # type: ignore[assignment]
-                pair = LowRank(base_layer.in_features, base_layer.out_features, rank, generator)
-                wrapped.adapters[role] = pair  # type: ignore[operator,index]
+                pair = LowRank(wrapped.base.in_features, wrapped.base.out_features, rank, generator)
+                wrapped.adapters[role] = pair
                 view[name.replace(".", "/")] = pair  # the same module: sharding one shards both
             self.trained[role] = view
 

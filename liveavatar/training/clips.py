@@ -14,7 +14,8 @@ from liveavatar.model.audio import HISTORY_ROWS
 from liveavatar.model.positions import TokenGrid
 from liveavatar.model.text import HashedWords
 from liveavatar.model.transformer import S2VTransformer
-from liveavatar.training.clip_network import ClipConditions
+from liveavatar.streaming.flow import level_grid
+from liveavatar.training.clip_network import ClipConditions, ClipNetwork
 from liveavatar.training.data import (
     LatentBatch,
     LatentShards,
@@ -24,8 +25,10 @@ from liveavatar.training.data import (
     read_dropped_text,
     shard_files,
     split,
+    step_generator,
 )
-from liveavatar.training.recipes import ForcingOptions
+from liveavatar.training.recipes import ForcingOptions, SelfForcingOptions
+from liveavatar.training.self_forcing import RolloutPlan, roll_out
 
 
 class Generator(nn.Module):
@@ -147,6 +150,22 @@ class ClipStage:
         kept = torch.zeros(count, dtype=torch.bool)
         distance = self.profile.rollout.sink_distance
         return ClipDraws(batch.references[:, 0].unsqueeze(2), distance, torch.ones(count, 1), kept, kept)
+
+    def sampled(self, network: Generator, count: int) -> tuple[LatentBatch, Tensor]:
+        """Held-out clips and what the causal network makes of their voices in the rollout's few steps, on the CPU."""
+        batch = self.held.take(torch.arange(min(count, len(self.held))))
+        draws = self.plain_conditions(batch)
+        rollout, shape = self.profile.rollout, batch.latents.shape
+        levels = level_grid(rollout.steps, rollout.shift, rollout.grid)[:-1]
+        noise = torch.randn(shape, generator=step_generator(self.seed, "samples", 0)).to(self.device)
+        plan = RolloutPlan(levels, len(levels) - 1, [noise] * len(levels), SelfForcingOptions(transition="euler"))
+        clips = ClipNetwork(
+            network.transformer, (shape[3], shape[4]), shape[2], self.profile.block_latents, self.clips.window_past,
+            draws.distance,
+        )  # fmt: skip
+        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False), torch.no_grad():
+            conditions = self.encode(network, batch.to(self.device), draws.to(self.device))
+            return batch, roll_out(clips, conditions, plan).float().cpu()
 
     def loss_weights(self, batch: LatentBatch, levels: Tensor) -> Tensor:
         """What each squared velocity error counts [B, z, F, h, w]: by channel, by place, by level [B, F]."""

@@ -79,11 +79,14 @@ class LatentBatch:
 
     def rows(self, index: slice) -> LatentBatch:
         """Some of the clips."""
-        return LatentBatch(**{name: None if part is None else part[index] for name, part in vars(self).items()})
+        return replace(self, **{name: part[index] for name, part in self._given().items()})
 
     def to(self, device: torch.device) -> LatentBatch:
         """All of it on a device."""
-        return LatentBatch(**{name: None if part is None else part.to(device) for name, part in vars(self).items()})
+        return replace(self, **{name: part.to(device) for name, part in self._given().items()})
+
+    def _given(self) -> dict[str, Any]:
+        return {name: part for name, part in vars(self).items() if part is not None}
 
     def with_voices_swapped(self) -> LatentBatch:
         """Every clip with another clip's voice."""

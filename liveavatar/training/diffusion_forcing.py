@@ -88,6 +88,11 @@ class ForcingStage(ClipStage):
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.adapters is not None, cache_enabled=False):
             return self._held_out()
 
+    def sample(self, count: int) -> tuple[LatentBatch, Tensor]:
+        """Held-out clips and the network's own for their voices, in the rollout's few steps."""
+        with self.adapters.use(STUDENT) if self.adapters else nullcontext(self.network) as network:
+            return self.sampled(network, count)
+
     def _held_out(self) -> dict[str, float]:
         figures = {}
         batch = self.held.take(torch.arange(min(16, len(self.held))))

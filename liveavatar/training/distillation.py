@@ -130,6 +130,11 @@ class DistillStage(ClipStage):
             "critic": fake.mean().item(),
         }
 
+    def sample(self, count: int) -> tuple[LatentBatch, Tensor]:
+        """Held-out clips and the student's own for their voices."""
+        with self.roles.use(STUDENT) as model:
+            return self.sampled(model, count)
+
     def _clip(self, turn: _Turn) -> Tensor:
         with self.roles.use(STUDENT) as model:
             conditions = self.encode(model, turn.batch, turn.draws)

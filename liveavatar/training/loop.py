@@ -11,7 +11,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -116,10 +116,21 @@ def due(recipe: Recipe, names: list[str], step: int) -> list[str]:
     return names if product_updates(recipe, step) > product_updates(recipe, step - 1) else others
 
 
-def train(stage: Stage | SeveralNetworks, recipe: Recipe, out: Path, max_minutes: float = math.inf) -> dict[str, Tensor]:
-    """Train to the recipe's last step, or until the time limit or a signal; returns the averaged weights."""
+def train(
+    stage: Stage | SeveralNetworks,
+    recipe: Recipe,
+    out: Path,
+    max_minutes: float = math.inf,
+    show: Callable[[int], None] | None = None,
+) -> dict[str, Tensor]:
+    """Train to the recipe's last step, or until the time limit or a signal; returns the averaged weights.
+
+    show: called with the step at every evaluation, while the averaged weights are in place.
+    """
     trained = stage if isinstance(stage, SeveralNetworks) else _OneNetwork(stage, recipe)
     networks = trained.networks
+    if len(networks) == 1 and (recipe.product_every, recipe.critic_first) != (1, 0):
+        raise ValueError(f"stage {recipe.stage!r} has one network; leave product_every at 1 and critic_first at 0")
     state = TrainingState(
         recipe,
         networks,
@@ -149,7 +160,7 @@ def train(stage: Stage | SeveralNetworks, recipe: Recipe, out: Path, max_minutes
         if step % recipe.log_every == 0:
             _log(out, {"step": step, "minutes": (time.monotonic() - start) / 60, **figures})
         if step % recipe.evaluate_every == 0 or step == recipe.steps:
-            _log(out, {"step": step, "held_out": _evaluate(trained, state)})
+            _log(out, {"step": step, "held_out": _evaluate(trained, state, step, show)})
         is_time = _over(saved, recipe.checkpoint_minutes)
         if parallel.any_wants(is_time) if is_sharded else is_time:  # clocks differ between processes
             checkpoint.save(out, step, state)
@@ -202,13 +213,17 @@ def _average(ema: dict[str, Tensor], weights: Mapping[str, Tensor], recipe: Reci
 
 
 @torch.no_grad()
-def _evaluate(stage: SeveralNetworks, state: TrainingState) -> dict[str, float]:
+def _evaluate(
+    stage: SeveralNetworks, state: TrainingState, step: int, show: Callable[[int], None] | None
+) -> dict[str, float]:
     """Held-out figures with the averaged weights swapped in."""
     model = state.product
     kept = {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(state.ema)
     model.eval()
     figures = stage.evaluate(model)
+    if show is not None:
+        show(step)
     model.train()
     model.load_state_dict(kept)
     return figures

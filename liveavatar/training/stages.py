@@ -30,6 +30,7 @@ from liveavatar.training.prepare import encode_shard
 from liveavatar.training.prepare_clips import ClipEncoders, NanoEncoders
 from liveavatar.training.prepare_clips import prepare_clips as prepare_windows
 from liveavatar.training.recipes import ForcingOptions, Recipe
+from liveavatar.training.sample_videos import SampleVideos
 from liveavatar.training.video_clips import ClipOptions
 from liveavatar.training.voice_stage import VoiceReader, VoiceStage
 
@@ -43,7 +44,8 @@ class Sources:
 
     start: training or weights folder whose weights a new run begins with; voice: training folder of the voice stage, for
     stage 1's audio encoder; teacher: training folder of the bidirectional teacher, for stage 2. base: folder of the
-    published weights, for the 14B profile, whose teacher is the base itself.
+    published weights, for the 14B profile, whose teacher is the base itself. decoder: weights folder whose light decoder
+    shows sample videos on the way (nano); None: no videos.
     """
 
     shards: Path
@@ -52,12 +54,19 @@ class Sources:
     voice: Path | None = None
     teacher: Path | None = None
     base: Path | None = None
+    decoder: Path | None = None
 
 
 def run(recipe: Recipe, sources: Sources, out: Path, max_minutes: float) -> None:
     """Train the recipe's stage into `out`, resuming what is there."""
     torch.manual_seed(recipe.seed)  # initial weights only; everything later is keyed by step
-    train(build(recipe, sources), recipe, out, max_minutes)
+    stage = build(recipe, sources)
+    show = None
+    if sources.decoder is not None and isinstance(stage, ForcingStage | DistillStage) and recipe.stage != "teacher":
+        decoder = LightDecoder(stage.profile.codec)
+        open_weights(sources.decoder).load_into("light_decoder", decoder)
+        show = SampleVideos(stage, decoder, out / "samples")
+    train(stage, recipe, out, max_minutes, show)
 
 
 def build(recipe: Recipe, sources: Sources) -> Stage | SeveralNetworks:
@@ -73,7 +82,7 @@ def build(recipe: Recipe, sources: Sources) -> Stage | SeveralNetworks:
         raise ValueError("the teacher begins as stage 1; give its training folder: --initial DIR")
     if sources.voice is not None:
         assert isinstance(stage, ForcingStage)
-        _adopt_voice(stage.model, sources.voice)
+        _adopt_voice(stage.network, sources.voice)
     return stage
 
 

@@ -13,19 +13,23 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from liveavatar.model.light_decoder import LightDecoder
 from liveavatar.model.transformer import initialise
 from liveavatar.training import checkpoint
 from liveavatar.training.clip_measures import ClipMeasures
 from liveavatar.training.clips import Generator
 from liveavatar.training.data import LatentShards, shard_files
+from liveavatar.training.diffusion_forcing import ForcingStage
 from liveavatar.training.distillation import DistillStage
 from liveavatar.training.loop import due, product_updates, train
 from liveavatar.training.networks import CRITIC, STUDENT, TEACHER, Copies
 from liveavatar.training.recipes import DistillOptions, ForcingOptions, Recipe, SelfForcingOptions
+from liveavatar.training.sample_videos import SampleVideos
 from tests.liveavatar.latent_shards import write_latent_shards
 from tests.liveavatar.tiny import tiny_profile
 
@@ -154,6 +158,22 @@ def test_resuming_after_kill_9_gives_the_bits_of_an_uninterrupted_run(shards: Pa
         for f in (whole, killed)
     ]
     assert figures[0] == figures[1]
+
+
+@pytest.mark.parametrize("kind", ["stage1", "stage2"])
+def test_sample_videos_show_truth_beside_the_student(kind: str, shards: Path, tmp_path: Path) -> None:
+    decoder = LightDecoder(PROFILE.codec)
+    forcing = ForcingStage(PROFILE, generator(0), shards, 0, 2, ForcingOptions())
+    trained = forcing if kind == "stage1" else stage(shards)
+    recipe = replace(RECIPE, steps=2, evaluate_every=1, stage=kind)
+    train(trained, recipe, tmp_path / "out", show=SampleVideos(trained, decoder, tmp_path / "samples"))
+    videos = sorted((tmp_path / "samples").glob("*.mp4"))
+    assert [path.name for path in videos] == [f"step-000000{step}-{index}.mp4" for step in (1, 2) for index in (0, 1)]
+    with av.open(str(videos[0])) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        assert container.streams.audio
+    assert len(frames) == 24
+    assert frames[0].shape == (32, 64, 3)
 
 
 def test_another_teacher_is_refused_on_resuming(shards: Path, tmp_path: Path) -> None:
