@@ -165,7 +165,11 @@ def test_sample_videos_show_truth_beside_the_student(kind: str, shards: Path, tm
     decoder = LightDecoder(PROFILE.codec)
     forcing = ForcingStage(PROFILE, generator(0), shards, 0, 2, ForcingOptions())
     trained = forcing if kind == "stage1" else stage(shards)
-    recipe = replace(RECIPE, steps=2, evaluate_every=1, stage=kind)
+    recipe = replace(RECIPE, steps=2, evaluate_every=1)
+    if kind == "stage1":
+        with pytest.raises(ValueError, match="has one network"):
+            train(trained, recipe, tmp_path / "refused")
+        recipe = replace(recipe, product_every=1, critic_first=0)
     train(trained, recipe, tmp_path / "out", show=SampleVideos(trained, decoder, tmp_path / "samples"))
     videos = sorted((tmp_path / "samples").glob("*.mp4"))
     assert [path.name for path in videos] == [f"step-000000{step}-{index}.mp4" for step in (1, 2) for index in (0, 1)]
