@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from liveavatar.training.recipes import Recipe
 
-VERBS = ["run", "basis", "codec", "light", "prepare", "prepare-clips", "voice", "stage1", "export"]
+VERBS = ["run", "basis", "codec", "light", "prepare", "prepare-clips", "voice", "stage1", "export", "export-adapter"]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--latents", type=Path, help="prepare: where latent shards go")
     parser.add_argument("--codec", type=Path, help="training folder of the codec")
     parser.add_argument("--light", type=Path, help="training folder of the light decoder")
-    parser.add_argument("--stage1", type=Path, help="training folder of stage 1")
+    parser.add_argument("--stage1", type=Path, help="export: training folder of stage 1 or 2, whose student is taken")
     parser.add_argument("--out", type=Path, help="training folder; an existing one is resumed")
     parser.add_argument("--initial", type=Path, help="training folder whose weights a new --out starts from")
     parser.add_argument("--voice", type=Path, help="stage1: training folder of the voice stage")
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", default="720x400", help="prepare-clips with --base: picture width x height")
     parser.add_argument("--frames", type=int, default=84, help="prepare-clips: frames per window")
     parser.add_argument("--resume", action="store_true", help="run: go on with what --out holds, from the same inputs")
-    parser.add_argument("--weights", type=Path, help="export: where the weights go")
+    parser.add_argument("--weights", type=Path, help="export: where the weights go; export-adapter: the file")
     parser.add_argument("--steps", type=int, help="steps instead of the recipe's")
     parser.add_argument("--batch", type=int, help="batch instead of the recipe's")
     parser.add_argument("--max-minutes", type=float, default=1e9, help="stop after this, resumable")
@@ -94,6 +94,7 @@ def main() -> None:
         "voice": ("shards", "out"),
         "stage1": ("shards", "out"),
         "export": ("codec", "light", "stage1", "weights"),
+        "export-adapter": ("stage1", "weights"),
     }
     _need(args, *needs[args.verb])
     if args.verb == "basis":
@@ -104,6 +105,8 @@ def main() -> None:
         _prepare_clips(args)
     elif args.verb == "export":
         stages.export(args.codec, args.light, args.stage1, args.weights)
+    elif args.verb == "export-adapter":
+        stages.export_adapter(args.stage1, args.weights)
     else:
         _train(args)
 

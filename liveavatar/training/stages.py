@@ -19,6 +19,7 @@ from liveavatar.model.light_decoder import LightDecoder
 from liveavatar.model.text import HashedWords
 from liveavatar.model.transformer import initialise
 from liveavatar.training import checkpoint, parallel
+from liveavatar.training.adapters import peft_names
 from liveavatar.training.codec_stage import CodecStage, LightStage, fit_basis
 from liveavatar.training.data import shard_files
 from liveavatar.training.diffusion_forcing import ForcingStage, Generator
@@ -223,6 +224,14 @@ def export(codec: Path, light: Path, stage1: Path, weights: Path) -> None:
     recipes = {"codec": codec, "light_decoder": light, "generator": stage1}
     records = {name: _record(folder) for name, folder in recipes.items()}
     write_weights(weights, "nano", parts, records)
+
+
+def export_adapter(folder: Path, file: Path) -> None:
+    """The averaged adapter of a 14B run to one file with the published file's names; raises ValueError for other runs."""
+    adapter = load_file(averaged(folder))
+    if not all(name.endswith((".down", ".up")) for name in adapter):
+        raise ValueError(f"{folder} holds whole weights, not an adapter; use the verb `export`")
+    save_file(peft_names(adapter), file)
 
 
 def _record(folder: Path) -> dict[str, object]:

@@ -14,8 +14,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from liveavatar.checkpoints.files import open_files
+from liveavatar.checkpoints.load import load_into
+from liveavatar.checkpoints.lora import merge_lora
+from liveavatar.checkpoints.official import OfficialFolder
 from liveavatar.checkpoints.sample import write_sample
 from liveavatar.model.codec import Codec, silence_learned_parts
+from liveavatar.model.transformer import S2VTransformer
 from liveavatar.output import Mp4Stream, VideoFormat
 from liveavatar.streaming.features import samples_for_rows, voice_rows
 from liveavatar.training import __main__ as command
@@ -23,6 +28,7 @@ from liveavatar.training.data import LatentShards, clip_voice, padded, shard_fil
 from liveavatar.training.official_stages import official_distillation, official_encoders, official_forcing
 from liveavatar.training.prepare_clips import NanoEncoders, prepare_clips
 from liveavatar.training.recipes import SelfForcingOptions, recipe_named, s2v_14b_stage1, s2v_14b_stage2
+from liveavatar.training.stages import export_adapter
 from liveavatar.training.video_clips import ClipOptions, Filter, read_clip, read_scores, window_starts
 from tests.liveavatar.tiny import tiny_profile
 
@@ -171,6 +177,11 @@ def test_the_14b_road_runs_on_an_official_folder_of_tiny_weights(videos: Path, t
     student = second.networks["student"].state_dict()
     assert all(torch.equal(student[name], value) for name, value in averaged.items())
     train(second, distil, tmp_path / "stage2")
+    export_adapter(tmp_path / "stage2", tmp_path / "student.safetensors")
+    with torch.device("meta"):
+        published = S2VTransformer(second.profile.transformer)
+    load_into(published, open_files(OfficialFolder(base).transformer), cpu)
+    assert merge_lora(published, open_files(tmp_path / "student.safetensors"), alpha=1.0).rank == 2
     assert load_file(tmp_path / "stage2" / "step-0000001" / "critic.weights.safetensors").keys() == averaged.keys()
 
 
