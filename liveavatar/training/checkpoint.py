@@ -21,6 +21,8 @@ from liveavatar.training.optimiser import Optimisers
 from liveavatar.training.recipes import Recipe
 from liveavatar.training.scale import is_sharded, load_sharded, save_sharded, whole
 
+AVERAGES = "averages"
+
 
 @dataclass
 class TrainingState:
@@ -85,6 +87,17 @@ def _everything(state: TrainingState) -> dict[str, Tensor]:
         tensors |= {f"{role}.weights.{name}": value for name, value in network.state_dict().items()}
         tensors |= {f"{role}.optimiser.{name}": value for name, value in _flatten(state.optimisers[role]).items()}
     return tensors
+
+
+def save_average(folder: Path, step: int, state: TrainingState) -> None:
+    """The averaged weights alone to `folder/averages/step-N.safetensors`; all processes call it where they are sharded."""
+    averaged = {name: whole(value).cpu() for name, value in state.ema.items()}
+    if parallel.is_first():
+        target = folder / AVERAGES / f"step-{step:07d}.safetensors"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".partial")
+        save_file(averaged, partial)
+        partial.replace(target)
 
 
 def latest(folder: Path) -> Path | None:

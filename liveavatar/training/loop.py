@@ -161,6 +161,8 @@ def train(
             _log(out, {"step": step, "minutes": (time.monotonic() - start) / 60, **figures})
         if step % recipe.evaluate_every == 0 or step == recipe.steps:
             _log(out, {"step": step, "held_out": _evaluate(trained, state, step, show)})
+            if recipe.keeps_averages:
+                checkpoint.save_average(out, step, state)
         is_time = _over(saved, recipe.checkpoint_minutes)
         if parallel.any_wants(is_time) if is_sharded else is_time:  # clocks differ between processes
             checkpoint.save(out, step, state)

@@ -113,6 +113,7 @@ class Recipe:
     lora_rank, lora_alpha: train adapters of this rank on the frozen base, added times alpha / rank; 0: train all weights.
     is_sharded: spread weights, gradients and optimiser state over the processes (FSDP2). is_checkpointed: keep only the
         blocks' inputs for the backward pass.
+    keeps_averages: write the averaged weights of every evaluation to `averages/`, to choose among them afterwards.
     accumulate: micro-batches whose gradients make one update; `batch` counts all of them.
     """
 
@@ -143,6 +144,7 @@ class Recipe:
     is_sharded: bool = False
     is_checkpointed: bool = False
     accumulate: int = 1
+    keeps_averages: bool = False
 
 
 def nano_codec() -> Recipe:
@@ -180,7 +182,7 @@ def nano_stage2() -> Recipe:
     """Stage 2 of nano: self-forcing distillation with History Corrupt, in the parallel form, moving as the stream does."""
     return Recipe(
         "stage2", steps=1100, batch=8, rate=5e-5, final_rate=1e-5, critic_rate=1e-4, warmup=20, betas=(0.0, 0.999),
-        weight_decay=0.0, ema=0.99, product_every=5, critic_first=50, evaluate_every=100, log_every=10,
+        weight_decay=0.0, ema=0.99, product_every=5, critic_first=50, evaluate_every=100, log_every=10, keeps_averages=True,
         options=DistillOptions(SelfForcingOptions(transition="euler"), score_range=(0.05, 0.98)),
     )  # fmt: skip
 
@@ -224,6 +226,7 @@ def s2v_14b_stage2() -> Recipe:
     return Recipe(
         "stage2", steps=2500, batch=128, rate=1e-5, final_rate=1e-5, critic_rate=2e-6, warmup=0, betas=(0.0, 0.999),
         weight_decay=0.0, clip=10.0, ema=0.99, product_every=5, checkpoint_minutes=30.0, evaluate_every=250,
+        keeps_averages=True,
         options=DistillOptions(
             guidance=4.5, weighted=False, clips=replace(PAPER_FORCING, audio_drop=0.0, text_drop=0.0)
         ),

@@ -173,7 +173,9 @@ def basis(shards: Path, folder: Path) -> None:
 
 
 def averaged(folder: Path) -> Path:
-    """The averaged weights of a training folder's newest checkpoint."""
+    """The averaged weights of a training folder's newest checkpoint; a file of `averages/` is taken as it is."""
+    if folder.is_file():
+        return folder
     found = checkpoint.latest(folder)
     if found is None:
         raise FileNotFoundError(f"no checkpoint in {folder}; train that stage first")
@@ -235,11 +237,15 @@ def export_adapter(folder: Path, file: Path) -> None:
 
 
 def _record(folder: Path) -> dict[str, object]:
-    """Recipe, steps done and the last held-out figures of a training folder."""
+    """Recipe, steps done and the held-out figures of a training folder, or of one of its `averages/`."""
+    chosen = None
+    if folder.is_file():
+        folder, chosen = folder.parent.parent, int(folder.stem.removeprefix("step-"))
     found = checkpoint.latest(folder)
     if found is None:
         return {"recipe": "linear code only", "held_out": None}
     state = json.loads((found / "state.json").read_text())
+    state["step"] = state["step"] if chosen is None else chosen
     lines = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
-    held_out = [line["held_out"] for line in lines if "held_out" in line]
+    held_out = [line["held_out"] for line in lines if "held_out" in line and line["step"] <= state["step"]]
     return {**state, "held_out": held_out[-1] if held_out else None}

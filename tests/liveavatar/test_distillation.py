@@ -30,6 +30,7 @@ from liveavatar.training.loop import due, product_updates, train
 from liveavatar.training.networks import CRITIC, STUDENT, TEACHER, Copies
 from liveavatar.training.recipes import DistillOptions, ForcingOptions, Recipe, SelfForcingOptions
 from liveavatar.training.sample_videos import SampleVideos
+from liveavatar.training.stages import _record, averaged
 from tests.liveavatar.latent_shards import write_latent_shards
 from tests.liveavatar.tiny import tiny_profile
 
@@ -178,6 +179,20 @@ def test_sample_videos_show_truth_beside_the_student(kind: str, shards: Path, tm
         assert container.streams.audio
     assert len(frames) == 24
     assert frames[0].shape == (32, 64, 3)
+
+
+def test_averages_of_evaluations_are_kept_and_exported_by_name(shards: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, steps=4, evaluate_every=2, keeps_averages=True)
+    train(stage(shards), recipe, tmp_path / "out")
+    kept = sorted((tmp_path / "out" / "averages").iterdir())
+    assert [file.name for file in kept] == ["step-0000002.safetensors", "step-0000004.safetensors"]
+    assert averaged(kept[0]) == kept[0]
+    last = load_file(averaged(tmp_path / "out"))
+    assert all(torch.equal(value, last[name]) for name, value in load_file(kept[1]).items())
+    record = _record(kept[0])
+    lines = [json.loads(line) for line in (tmp_path / "out" / "curves.jsonl").read_text().splitlines()]
+    assert record["step"] == 2
+    assert record["held_out"] == next(line["held_out"] for line in lines if "held_out" in line and line["step"] == 2)
 
 
 def test_another_teacher_is_refused_on_resuming(shards: Path, tmp_path: Path) -> None:
