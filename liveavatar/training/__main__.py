@@ -163,7 +163,7 @@ def remember_inputs(args: argparse.Namespace) -> None:
 
     Raises ValueError when the folder holds a run that was not asked for, or a resumed run is given something else.
     """
-    from liveavatar.training import checkpoint
+    from liveavatar.training import checkpoint, parallel
 
     file = args.out / "inputs.json"
     given = {name: getattr(args, name) for name in REMEMBERED if getattr(args, name) is not None}
@@ -179,7 +179,7 @@ def remember_inputs(args: argparse.Namespace) -> None:
         raise ValueError(f"{args.out} holds a run already; add --resume to go on with it, or give a new --out")
     elif args.shards is None:
         raise ValueError("a new run needs --shards DIR; see --help")
-    else:
+    elif parallel.is_first():
         args.out.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(given, indent=1) + "\n")
