@@ -7,6 +7,7 @@ visible: the whole sequence (teacher), a window of past blocks plus the sink (tr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -134,7 +135,7 @@ class Attention(nn.Module):
 
 def _inverse_rms_in_full(x: Tensor, eps: float) -> Tensor:
     """1 / rms [..., 1] in x's dtype, computed in float32."""
-    return torch.rsqrt(x.float().square().mean(-1, keepdim=True) + eps).to(x.dtype)
+    return torch.rsqrt(x.to(torch.promote_types(x.dtype, torch.float32)).square().mean(-1, keepdim=True) + eps).to(x.dtype)
 
 
 class FullContext:
@@ -154,10 +155,15 @@ class BlockCausalContext:
 
     Tokens: `blocks` runs of `block_tokens` noisy tokens, then conditioning tokens, which see only each other. Equal to
     `FullContext` with `block_causal_mask`, without the work on hidden pairs.
+
+    detach_history: no gradient reaches a block's past or its sink: what a cache would give (Algorithm 1 detaches it).
     """
 
-    def __init__(self, table: Tensor, blocks: int, block_tokens: int, window_past: int) -> None:
+    def __init__(
+        self, table: Tensor, blocks: int, block_tokens: int, window_past: int, detach_history: bool = False
+    ) -> None:
         self.table, self.blocks, self.block_tokens, self.window_past = table, blocks, block_tokens, window_past
+        self.detach_history = detach_history
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         del layer
@@ -169,10 +175,16 @@ class BlockCausalContext:
         *values, sink_v = v.split(sizes, dim=2)
         out = []
         for block, query in enumerate(queries):
-            window = slice(max(0, block - self.window_past), block + 1)
-            seen_k, seen_v = torch.cat([*keys[window], sink_k], dim=2), torch.cat([*values[window], sink_v], dim=2)
+            seen_k, seen_v = self._seen(keys, sink_k, block), self._seen(values, sink_v, block)
             out.append(scaled_attention(query, seen_k, seen_v))
         return torch.cat([*out, scaled_attention(sink_q, sink_k, sink_v)], dim=2)
+
+    def _seen(self, blocks: Sequence[Tensor], sink: Tensor, block: int) -> Tensor:
+        """What block number `block` sees, of keys or of values."""
+        past = blocks[max(0, block - self.window_past) : block]
+        if self.detach_history:
+            past, sink = [part.detach() for part in past], sink.detach()
+        return torch.cat([*past, blocks[block], sink], dim=2)
 
 
 def block_causal_mask(blocks: int, block_tokens: int, window_past: int, sink_tokens: int) -> Tensor:

@@ -54,7 +54,7 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if is_plain_inference(x) and self.weight.dtype == x.dtype:
             return (x * inverse_rms(x, self.eps)).mul_(self.weight)
-        full = x.float()
+        full = x.to(torch.promote_types(x.dtype, torch.float32))
         normed = full * torch.rsqrt(full.square().mean(-1, keepdim=True) + self.eps)
         return normed.to(x.dtype) * self.weight.to(x.dtype)
 

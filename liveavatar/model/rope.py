@@ -87,8 +87,8 @@ def half_precision(table: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Rotate [..., S, d] by a table [S, d/2] or [1, d/2]; returns x's dtype."""
-    return torch.view_as_real(_pairs(x.float()) * table).flatten(-2).to(x.dtype)
+    """Rotate [..., S, d] by a table [S, d/2] or [1, d/2], in float32 or wider; returns x's dtype."""
+    return torch.view_as_real(_pairs(x.to(torch.promote_types(x.dtype, torch.float32))) * table).flatten(-2).to(x.dtype)
 
 
 Rotate = Callable[[Tensor, Tensor], Tensor]
@@ -110,5 +110,5 @@ def rotate_real(x: Tensor, table: Tensor) -> Tensor:
 
 
 def _pairs(x: Tensor) -> Tensor:
-    """[..., d] float32 -> [..., d/2] complex64, a view."""
+    """[..., d] real -> [..., d/2] complex of the same width, a view where strides allow."""
     return torch.view_as_complex(x.unflatten(-1, (-1, 2)))

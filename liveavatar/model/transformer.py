@@ -71,15 +71,21 @@ class TransformerBlock(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(c.dim, c.ffn_dim), TanhGELU(), nn.Linear(c.ffn_dim, c.dim))
         self.modulation = nn.Parameter(torch.randn(1, 6, c.dim) / c.dim**0.5)
 
+    def seen_text(self, embedded: Tensor) -> Seen:
+        """What the block's text attention needs of embedded text [B, text_len, D]; it depends on the text only."""
+        return self.cross_attn.seen(embedded)
+
     def modulated_by(self, level: Tensor) -> Modulation:
         """Projected time embedding [B, F, 6, D] -> shift, scale, gate around attention, then around the feed-forward."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + level).unsqueeze(-2).unbind(2)
         return shift1, 1 + scale1, gate1, shift2, 1 + scale2, gate2
 
     def forward(
-        self, segments: Sequence[Tensor], modulations: Sequence[Modulation], text: Seen, layer: int, context: Context
+        self, segments: Sequence[Tensor], levels: Sequence[Modulation | Tensor], text: Seen, layer: int, context: Context
     ) -> list[Tensor]:
-        """Segments [B, F, L, D] and the modulation of each (F or 1 frames)."""
+        """Segments [B, F, L, D] and for each (F or 1 frames) its modulation, or the level that `modulated_by` takes."""
+        # Here and not in the caller: a sharded block has its parameters only while one of its own methods runs.
+        modulations = [self.modulated_by(level) if isinstance(level, Tensor) else level for level in levels]
         attended = context.attend(layer, *self.before_attention(segments, modulations))
         return self.after_attention(segments, attended, modulations, text)
 
@@ -167,7 +173,8 @@ class SinkResidual(nn.Module):
 
     def velocity(self, out: Tensor, x: Tensor, sink: Tensor, level: Tensor) -> Tensor:
         """(x - clean estimate) / level."""
-        clean = self.gain.view(-1, 1, 1, 1) * sink + self.scale.view(-1, 1, 1, 1) * out.float()
+        wide = out.to(torch.promote_types(out.dtype, torch.float32))
+        clean = self.gain.view(-1, 1, 1, 1) * sink + self.scale.view(-1, 1, 1, 1) * wide
         return (x - clean) / level.clamp(min=self.LOWEST_LEVEL)
 
 
@@ -201,7 +208,7 @@ class S2VTransformer(nn.Module):
     def encode_text(self, rows: Tensor) -> Sequence[Seen]:
         """Text rows [B, up to text_len, text_dim] -> what each layer sees of it; computed once per stream."""
         embedded = self.embed_text(rows)
-        return [block.cross_attn.seen(embedded) for block in self.blocks]  # type: ignore[operator,union-attr]
+        return [block.seen_text(embedded) for block in self.blocks]  # type: ignore[operator,union-attr]
 
     def embed_text(self, rows: Tensor) -> Tensor:
         """Text rows [B, up to text_len, text_dim] -> [B, text_len, D], the same for all layers.
@@ -246,8 +253,7 @@ class S2VTransformer(nn.Module):
         segments = [torch.cat([noisy, beside], dim=1)] if as_frame else [noisy, beside]
         levels = [level] if as_frame else [level[:, :frames], level[:, frames:]]
         for layer, block in enumerate(self.blocks):
-            modulations = [block.modulated_by(level) for level in levels]  # type: ignore[operator,union-attr]
-            segments = block(segments, modulations, text[layer], layer, context)
+            segments = block(segments, levels, text[layer], layer, context)
             if self.audio_injector.injects_after(layer):
                 moved, rest = self.audio_injector(layer, segments[0][:, :frames], voice), segments[0][:, frames:]
                 segments[0] = torch.cat([moved, rest], dim=1) if as_frame else moved
@@ -331,7 +337,10 @@ class S2VTransformer(nn.Module):
 
     def _embed_times(self, times: Tensor, pooled: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """[B, F] and the pooled voice -> embedded [B, F, D] for the head and [B, F, 6, D] for the blocks."""
-        embedded = self.time_embedding(timestep_features(times, self.config.freq_dim))
+        features = timestep_features(times, self.config.freq_dim)
+        if self.trainable_cond_mask.weight.dtype == torch.float64:  # gradients are compared in double precision
+            features = features.double()
+        embedded = self.time_embedding(features)
         if self.config.voice_in_time and pooled is not None:
             if pooled.shape[0] != times.shape[0]:
                 raise ValueError(f"voice_in_time hears one voice per sample, not {pooled.shape[0]} for {times.shape[0]}")

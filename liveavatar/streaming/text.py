@@ -33,4 +33,4 @@ class TextEachCall(Sequence[Any]):
         # Layers ask in order, so the first of them begins an evaluation.
         if layer == 0 or self._embedded is None:
             self._embedded = self.model.embed_text(self.rows)
-        return self.model.blocks[layer].cross_attn.seen(self._embedded)  # type: ignore[operator,union-attr]
+        return self.model.blocks[layer].seen_text(self._embedded)  # type: ignore[operator,union-attr]

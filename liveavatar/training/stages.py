@@ -2,54 +2,132 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
-from liveavatar.checkpoints.store import write_weights
+from liveavatar.checkpoints.store import MANIFEST, open_weights, write_weights
 from liveavatar.config import nano
 from liveavatar.model.codec import Codec
 from liveavatar.model.light_decoder import LightDecoder
 from liveavatar.model.text import HashedWords
 from liveavatar.model.transformer import initialise
-from liveavatar.training import checkpoint
+from liveavatar.training import checkpoint, parallel
+from liveavatar.training.adapters import peft_names
 from liveavatar.training.codec_stage import CodecStage, LightStage, fit_basis
 from liveavatar.training.data import shard_files
 from liveavatar.training.diffusion_forcing import ForcingStage, Generator
-from liveavatar.training.loop import Stage, train
+from liveavatar.training.distillation import DistillStage
+from liveavatar.training.loop import SeveralNetworks, Stage, train
+from liveavatar.training.networks import Copies
+from liveavatar.training.official_stages import official_distillation, official_encoders, official_forcing
 from liveavatar.training.prepare import encode_shard
+from liveavatar.training.prepare_clips import ClipEncoders, NanoEncoders
+from liveavatar.training.prepare_clips import prepare_clips as prepare_windows
 from liveavatar.training.recipes import ForcingOptions, Recipe
+from liveavatar.training.sample_videos import SampleVideos
+from liveavatar.training.video_clips import ClipOptions
 from liveavatar.training.voice_stage import VoiceReader, VoiceStage
 
 logger = logging.getLogger(__name__)
 BASIS = "basis.safetensors"
 
 
-def run(
-    recipe: Recipe,
-    shards: Path,
-    codec: Path | None,
-    out: Path,
-    max_minutes: float,
-    start: Path | None = None,
-    voice: Path | None = None,
-) -> None:
-    """Train the recipe's stage into `out`, resuming what is there.
+@dataclass(frozen=True)
+class Sources:
+    """The folders that a run reads. shards: of frames (codec, light) or of latents (all others).
 
-    start: a training folder to take weights from; voice: that of the "voice" stage, for stage 1's audio encoder.
+    start: training or weights folder whose weights a new run begins with; voice: training folder of the voice stage, for
+    stage 1's audio encoder; teacher: training folder of the bidirectional teacher, for stage 2. base: folder of the
+    published weights, for the 14B profile, whose teacher is the base itself. decoder: weights folder whose light decoder
+    shows sample videos on the way (nano); None: no videos.
     """
+
+    shards: Path
+    codec: Path | None = None
+    start: Path | None = None
+    voice: Path | None = None
+    teacher: Path | None = None
+    base: Path | None = None
+    decoder: Path | None = None
+
+
+def run(recipe: Recipe, sources: Sources, out: Path, max_minutes: float) -> None:
+    """Train the recipe's stage into `out`, resuming what is there."""
     torch.manual_seed(recipe.seed)  # initial weights only; everything later is keyed by step
-    stage = _stage(recipe, shards, codec)
-    if start is not None:
-        missing, unknown = stage.model.load_state_dict(load_file(averaged(start)), strict=False)
-        logger.info("started from %s; new: %s; left out: %s", start, missing, unknown)
-    if voice is not None:
+    stage = build(recipe, sources)
+    show = None
+    if sources.decoder is not None and isinstance(stage, ForcingStage | DistillStage) and recipe.stage != "teacher":
+        decoder = LightDecoder(stage.profile.codec)
+        open_weights(sources.decoder).load_into("light_decoder", decoder)
+        show = SampleVideos(stage, decoder, out / "samples")
+    train(stage, recipe, out, max_minutes, show)
+
+
+def build(recipe: Recipe, sources: Sources) -> Stage | SeveralNetworks:
+    """The recipe's stage with the weights that it starts from; raises ValueError naming a folder that it lacks."""
+    if recipe.profile != "nano":
+        return _official(recipe, sources)
+    if recipe.stage == "stage2":
+        return _distillation(recipe, sources)
+    stage = _stage(recipe, sources.shards, sources.codec)
+    if sources.start is not None:
+        _adopt(stage.model, sources.start)
+    elif recipe.stage == "teacher":
+        raise ValueError("the teacher begins as stage 1; give its training folder: --initial DIR")
+    if sources.voice is not None:
         assert isinstance(stage, ForcingStage)
-        _adopt_voice(stage.model, voice)
-    train(stage, recipe, out, max_minutes)
+        _adopt_voice(stage.network, sources.voice)
+    return stage
+
+
+def _official(recipe: Recipe, sources: Sources) -> Stage | SeveralNetworks:
+    """A stage of the 14B profile on this process's device."""
+    if sources.base is None:
+        raise ValueError(f"profile {recipe.profile!r} needs --base DIR, the folder of the published weights")
+    device = parallel.device()
+    if recipe.stage == "stage1":
+        return official_forcing(recipe, sources.shards, sources.base, device)
+    if sources.start is None:
+        raise ValueError("stage 2 needs --initial DIR, the training folder of stage 1")
+    return official_distillation(recipe, sources.shards, sources.base, averaged(sources.start), device)
+
+
+def _distillation(recipe: Recipe, sources: Sources) -> DistillStage:
+    """Student from stage 1, teacher fixed, critic a trained copy of the teacher."""
+    if sources.start is None or sources.teacher is None:
+        raise ValueError(
+            "stage 2 needs --initial DIR (stage 1) and --teacher DIR (the bidirectional teacher: run nano_teacher)"
+        )
+    profile = nano()
+    student, critic, teacher = (Generator(profile) for _ in range(3))
+    _adopt(student, sources.start)
+    for network in (critic, teacher):
+        _adopt(network, sources.teacher)
+    made_from = {"teacher": weights_digest(teacher)}
+    return DistillStage(profile, Copies(student, critic, teacher), sources.shards, recipe, made_from)
+
+
+def weights_digest(network: nn.Module) -> str:
+    """sha256 over a network's tensors, in name order."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _adopt(model: nn.Module, folder: Path) -> None:
+    """The averaged weights of a training folder, or the generator of a weights folder, into a network."""
+    tensors = open_weights(folder).tensors("generator") if (folder / MANIFEST).exists() else load_file(averaged(folder))
+    missing, unknown = model.load_state_dict(tensors, strict=False)
+    logger.info("started from %s; new: %s; left out: %s", folder, missing, unknown)
 
 
 def _adopt_voice(model: Generator, folder: Path) -> None:
@@ -72,7 +150,8 @@ def _stage(recipe: Recipe, shards: Path, codec: Path | None) -> Stage:
         return VoiceStage(profile, shards, recipe.seed, recipe.batch)
     model = Generator(profile)
     initialise(model.transformer, torch.Generator().manual_seed(recipe.seed))
-    stage = ForcingStage(profile, model, shards, recipe.seed, recipe.batch, ForcingOptions())
+    options = recipe.options if isinstance(recipe.options, ForcingOptions) else ForcingOptions()
+    stage = ForcingStage(profile, model, shards, recipe.seed, recipe.batch, options)
     stage.fit_residual(model)
     return stage
 
@@ -94,7 +173,9 @@ def basis(shards: Path, folder: Path) -> None:
 
 
 def averaged(folder: Path) -> Path:
-    """The averaged weights of a training folder's newest checkpoint."""
+    """The averaged weights of a training folder's newest checkpoint; a file of `averages/` is taken as it is."""
+    if folder.is_file():
+        return folder
     found = checkpoint.latest(folder)
     if found is None:
         raise FileNotFoundError(f"no checkpoint in {folder}; train that stage first")
@@ -112,6 +193,32 @@ def prepare(shards: Path, codec_folder: Path, latents: Path, part: int = 0, part
         logger.info("encoded %s", source.name)
 
 
+def prepare_clips(
+    videos: Path,
+    latents: Path,
+    codec: Path | None,
+    base: Path | None,
+    size: tuple[int, int] | None,
+    frames: int,
+    scores: Path | None,
+    rules: tuple[str, ...],
+    prompts: dict[str, str] | None,
+    part: int = 0,
+    parts: int = 1,
+) -> dict[str, str]:
+    """Videos to latent shards by nano's codec or by the published encoders; returns what was left out, and why."""
+    encoders: ClipEncoders
+    if base is not None:
+        encoders = official_encoders(base, parallel.device())
+    else:
+        assert codec is not None
+        encoders = NanoEncoders(nano(), load_codec(codec).eval())
+        size = nano().height, nano().width
+    assert size is not None
+    options = ClipOptions(*size, window_frames=frames, rules=rules)
+    return prepare_windows(encoders, videos, latents, options, scores, prompts, part, parts).left_out
+
+
 def export(codec: Path, light: Path, stage1: Path, weights: Path) -> None:
     """Averaged weights of all stages to bf16 files with a manifest: what the package ships."""
     parts = {"light_decoder": load_file(averaged(light)), "generator": load_file(averaged(stage1))}
@@ -121,12 +228,24 @@ def export(codec: Path, light: Path, stage1: Path, weights: Path) -> None:
     write_weights(weights, "nano", parts, records)
 
 
+def export_adapter(folder: Path, file: Path) -> None:
+    """The averaged adapter of a 14B run to one file with the published file's names; raises ValueError for other runs."""
+    adapter = load_file(averaged(folder))
+    if not all(name.endswith((".down", ".up")) for name in adapter):
+        raise ValueError(f"{folder} holds whole weights, not an adapter; use the verb `export`")
+    save_file(peft_names(adapter), file)
+
+
 def _record(folder: Path) -> dict[str, object]:
-    """Recipe, steps done and the last held-out figures of a training folder."""
+    """Recipe, steps done and the held-out figures of a training folder, or of one of its `averages/`."""
+    chosen = None
+    if folder.is_file():
+        folder, chosen = folder.parent.parent, int(folder.stem.removeprefix("step-"))
     found = checkpoint.latest(folder)
     if found is None:
         return {"recipe": "linear code only", "held_out": None}
     state = json.loads((found / "state.json").read_text())
+    state["step"] = state["step"] if chosen is None else chosen
     lines = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
-    held_out = [line["held_out"] for line in lines if "held_out" in line]
+    held_out = [line["held_out"] for line in lines if "held_out" in line and line["step"] <= state["step"]]
     return {**state, "held_out": held_out[-1] if held_out else None}

@@ -58,9 +58,7 @@ def test_picture_of_the_right_size_is_untouched(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_picture(tmp_path / "a.png", 128, 96), pixels)
 
 
-@pytest.mark.parametrize(
-    ("name", "options"), [("a.jpg", {"quality": 95}), ("a.webp", {"lossless": True}), ("a.PNG", {})]
-)
+@pytest.mark.parametrize(("name", "options"), [("a.jpg", {"quality": 95}), ("a.webp", {"lossless": True}), ("a.PNG", {})])
 def test_formats_and_scaling(tmp_path: Path, name: str, options: dict) -> None:
     Image.fromarray(gradient(512, 384)).save(tmp_path / name, **options)
     picture = read_picture(str(tmp_path / name), 128, 96)
@@ -325,9 +323,7 @@ def test_integers_written_as_floats(tmp_path: Path) -> None:
 
 
 def test_shorter_than_a_block(tmp_path: Path) -> None:
-    refused_voice(
-        write_wav(tmp_path / "a.wav", tone(0.3)), r"is 0\.30 s; at least 0\.48 s \(one block\).*apad=whole_dur"
-    )
+    refused_voice(write_wav(tmp_path / "a.wav", tone(0.3)), r"is 0\.30 s; at least 0\.48 s \(one block\).*apad=whole_dur")
     refused_voice(write_wav(tmp_path / "b.wav", tone(0)), "voice")
     assert len(read_voice(write_wav(tmp_path / "c.wav", tone(0.48)))) == 7680
 

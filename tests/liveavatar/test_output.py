@@ -120,9 +120,7 @@ def test_fractional_rate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("model failed"), KeyboardInterrupt()])
-def test_interrupted_video_stays_playable(
-    tmp_path: Path, error: BaseException, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_interrupted_video_stays_playable(tmp_path: Path, error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "a.mp4").write_bytes(b"the older one")
 
     def write_and_fail() -> None:

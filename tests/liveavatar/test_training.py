@@ -20,7 +20,8 @@ from liveavatar.training.diffusion_forcing import ForcingStage, Generator, mouth
 from liveavatar.training.loop import learning_rate, train
 from liveavatar.training.optimiser import make_optimiser
 from liveavatar.training.recipes import ForcingOptions, Recipe
-from liveavatar.training.voice_stage import TRACKS, VoiceStage
+from liveavatar.training.voice_stage import VoiceStage
+from tests.liveavatar.latent_shards import write_latent_shards
 from tests.liveavatar.tiny import tiny_profile
 
 PROFILE = tiny_profile()
@@ -34,23 +35,7 @@ def one_thread() -> None:
 
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
-    """Two shards of four still clips of two blocks that show the negative of their reference: that is the whole task."""
-    folder = tmp_path / "latents"
-    folder.mkdir()
-    generator = torch.Generator().manual_seed(0)
-    for name in ("a", "b"):
-        still = torch.randn(4, 16, 4, 4, generator=generator).half()
-        tensors = {
-            "latents": -still[:, :, None].expand(-1, -1, 7, -1, -1).contiguous(),
-            "references": still[:, None].expand(-1, 2, -1, -1, -1).contiguous(),
-            **{name: torch.rand(4, 25, generator=generator) for name in TRACKS},
-            "audio": torch.randint(-3000, 3000, (4, (16 + 25 + 8) * 640), generator=generator).short(),
-            "channels": torch.ones(4, 16),
-            "words": torch.randint(0, 1024, (4, 16), generator=generator),
-            "mouth_box": torch.tensor([0.4, 0.5, 0.6, 0.7]).expand(4, 25, 4).contiguous(),
-        }
-        save_file(tensors, folder / f"{name}.safetensors")
-    return folder
+    return write_latent_shards(tmp_path / "latents")
 
 
 def stage(shards: Path) -> ForcingStage:
