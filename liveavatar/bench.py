@@ -281,7 +281,7 @@ def _timed_block(rollout: Rollout, noise: Tensor, voice: Any, watch: Stopwatch) 
         spent.append(watch.seconds(lambda: result.append(velocity(*args))))
         return result[0]
 
-    rollout.velocity = timed  # type: ignore[method-assign]
+    rollout.velocity = timed  # type: ignore[method-assign,assignment]
     try:
         whole = watch.seconds(lambda: rollout.denoise(noise, voice))
     finally:

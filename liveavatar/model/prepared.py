@@ -5,6 +5,7 @@ Parameter names and the state dictionary stay as they are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -73,7 +74,7 @@ def _by_column(weight: Tensor) -> Tensor:
     return weight.t().contiguous().t()
 
 
-def _as_views(parameters: list[nn.Parameter]) -> Tensor:
+def _as_views(parameters: Sequence[Tensor]) -> Tensor:
     """The parameters one after the other in one tensor, of which they then are views."""
     joined = torch.cat([parameter.data for parameter in parameters])
     for parameter, part in zip(parameters, joined.chunk(len(parameters)), strict=True):

@@ -131,7 +131,8 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor, modulation: Modulation) -> Tensor:
         """x [B, F, L, D] -> [B, F, L, patch values]."""
-        return self.head(_modulate(x.to(self.head.weight.dtype), *modulation, self.eps))
+        shift, scale = modulation
+        return self.head(_modulate(x.to(self.head.weight.dtype), shift, scale, self.eps))
 
 
 class SinkResidual(nn.Module):
@@ -235,7 +236,8 @@ class S2VTransformer(nn.Module):
         frames = x.shape[2]
         noisy, beside = self._tokens(self._entering(x, times, cond), NOISY, cond), self._conditioning(sink, motion)
         beside_sink = torch.cat([times, torch.zeros_like(times[:, :1])], dim=1)
-        embedded, level = self._embed_times(beside_sink, F.pad(voice.pooled, (0, 0, 0, 1)))  # the sink has no voice
+        padded = F.pad(voice.pooled, (0, 0, 0, 1))  # the sink has no voice
+        embedded, level = self._projected(self.embed_times(beside_sink), padded)
         # A lone sink has as many tokens as a noisy frame and is one frame more: one segment, no joining in every block.
         as_frame = motion is None
         segments = [torch.cat([noisy, beside], dim=1)] if as_frame else [noisy, beside]
@@ -252,13 +254,13 @@ class S2VTransformer(nn.Module):
     def prefill(self, sink: Tensor, text: list[Seen], context: Context, motion: Tensor | None = None) -> None:
         """Run the sink [B, C, 1, H, W] and motion latents alone; `context` keeps each layer's keys and values."""
         segments = [self._conditioning(sink, motion)]
-        levels = self.levels(torch.zeros(sink.shape[0], 1, device=sink.device))
+        levels = self.levels(self.embed_times(torch.zeros(sink.shape[0], 1, device=sink.device)))
         for layer, block in enumerate(self.blocks):
             segments = block(segments, [levels.blocks[layer]], text[layer], layer, context)
 
-    def levels(self, times: Tensor, pooled: Tensor | None = None) -> Levels:
-        """What times [B, F] (0..1000), with the pooled voice if it counts, do to every layer."""
-        embedded, projected = self._embed_times(times, pooled)
+    def levels(self, embedded: Tensor, pooled: Tensor | None = None) -> Levels:
+        """What embedded times [B, F, D], with the pooled voice if it counts, do to every layer."""
+        embedded, projected = self._projected(embedded, pooled)
         stacked = torch.cat([block.modulation for block in self.blocks])  # type: ignore[misc]
         rows = stacked[:, None, None] + projected
         rows[..., 1::3, :] += 1  # both scales
@@ -281,7 +283,7 @@ class S2VTransformer(nn.Module):
         """
         times = torch.full((x.shape[0], 1), time, dtype=torch.float64, device=x.device)
         tokens = self._tokens(self._entering(x, times, cond), NOISY, cond)
-        levels = levels or self.levels(times, voice.pooled)
+        levels = levels or self.levels(self.embed_times(times), voice.pooled)
         for layer, block in enumerate(self.blocks):
             (tokens,) = block([tokens], [levels.blocks[layer]], text[layer], layer, context)
             tokens = self.audio_injector(layer, tokens, voice)
@@ -296,17 +298,18 @@ class S2VTransformer(nn.Module):
         if cond is not None:
             tokens = tokens + self._patches(self.cond_encoder, cond)
         elif kind == NOISY and self.config.cond_dim:
-            tokens = tokens + self.cond_encoder.bias  # no pose is a pose of zeros
+            tokens = tokens + self.cond_encoder.bias  # type: ignore[operator]  # no pose is a pose of zeros
         return compute_dtype(tokens)
 
-    def _patches(self, embedding: nn.Module, latents: Tensor, added: Tensor | float = 0) -> Tensor:
+    def _patches(self, embedding: nn.Conv3d, latents: Tensor, added: Tensor | None = None) -> Tensor:
         """The convolution `embedding`, whose patches do not overlap, as one product: [B, F, L, D], plus `added` [D]."""
         weight, bias = embedding.weight, embedding.bias
+        assert bias is not None
         batch, _, frames, height, width = latents.shape
         pt, ph, pw = self.config.patch_size
         cut = latents.to(weight.dtype).view(batch, -1, frames // pt, pt, height // ph, ph, width // pw, pw)
         patches = cut.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(2, 3)
-        return F.linear(patches, weight.flatten(1), bias + added)
+        return F.linear(patches, weight.flatten(1), bias if added is None else bias + added)
 
     def _conditioning(self, sink: Tensor, motion: Tensor | None) -> Tensor:
         """Sink and motion tokens in one run [B, 1, c, D]."""
@@ -323,12 +326,16 @@ class S2VTransformer(nn.Module):
             tokens = compute_dtype(packed + self.trainable_cond_mask.weight[MOTION])
         return torch.cat([reference, tokens.unsqueeze(1)], dim=2)
 
-    def _embed_times(self, times: Tensor, pooled: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """[B, F] and the pooled voice -> embedded [B, F, D] for the head and [B, F, 6, D] for the blocks."""
-        embedded = self.time_embedding(timestep_features(times, self.config.freq_dim))
+    def embed_times(self, times: Tensor) -> Tensor:
+        """Times [B, F] in 0..1000 -> [B, F, D]."""
+        return self.time_embedding(timestep_features(times, self.config.freq_dim))
+
+    def _projected(self, embedded: Tensor, pooled: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Embedded times and the pooled voice -> [B, F, D] for the head and [B, F, 6, D] for the blocks."""
         if self.config.voice_in_time and pooled is not None:
-            if pooled.shape[0] != times.shape[0]:
-                raise ValueError(f"voice_in_time hears one voice per sample, not {pooled.shape[0]} for {times.shape[0]}")
+            if pooled.shape[0] != embedded.shape[0]:
+                given = f"{pooled.shape[0]} for {embedded.shape[0]}"
+                raise ValueError(f"voice_in_time hears one voice per sample, not {given}")
             embedded = embedded + self.voice_embedding(pooled)
         return embedded, self.time_projection(embedded).unflatten(-1, (6, -1))
 
