@@ -115,10 +115,14 @@ class Attention(nn.Module):
         is_few = self.heads * source.shape[1] <= source.shape[2] // 2
         if torch.is_grad_enabled() or not is_few or type(self.o) is not nn.Linear:
             return Seen(keys, values)
-        by_head = self.norm_q.weight.view(self.heads, 1, -1) * keys.shape[-1] ** -0.5
-        scorers = [torch.block_diag(*sample.mT) for sample in keys * by_head]
-        outputs = values @ self.o.weight.unflatten(1, (self.heads, -1)).permute(1, 2, 0)
-        return Seen(keys, values, FewSeen(torch.stack(scorers), (outputs + self.o.bias / self.heads).flatten(1, 2)))
+        batch, heads, tokens, width = keys.shape
+        by_head = self.norm_q.weight.view(heads, 1, width) * width**-0.5
+        scorers = keys.new_zeros(batch, heads, width, heads, tokens)
+        scorers.diagonal(dim1=1, dim2=3).copy_((keys * by_head).permute(0, 3, 2, 1))
+        by_output = self.o.weight.t().unflatten(0, (heads, width))
+        outputs = torch.bmm(values.transpose(0, 1).reshape(heads, -1, width), by_output) + self.o.bias / heads
+        outputs = outputs.view(heads, batch, tokens, -1).transpose(0, 1).flatten(1, 2)
+        return Seen(keys, values, FewSeen(scorers.flatten(3).flatten(1, 2), outputs))
 
     def cross(self, x: Tensor, seen: Seen, residual: Tensor) -> Tensor:
         """residual + attention from tokens [B, S, D] to what is seen; no positions, no mask."""
@@ -126,7 +130,7 @@ class Attention(nn.Module):
             return residual + self.output(scaled_attention(self.queries(x), seen.keys, seen.values))
         q = self.q(x)
         inverse = inverse_rms(q, self.norm_q.eps) if is_plain_inference(q) else _inverse_rms_in_full(q, self.norm_q.eps)
-        scores = (q @ seen.few.scorers * inverse).unflatten(-1, (self.heads, -1))
+        scores = (q @ seen.few.scorers).mul_(inverse).unflatten(-1, (self.heads, -1))
         weights = torch.softmax(scores, dim=-1).flatten(-2)
         if residual.dtype != weights.dtype:
             return residual + weights @ seen.few.outputs

@@ -77,6 +77,9 @@ class TransformerBlock(nn.Module):
 
     def modulated_by(self, level: Tensor) -> Modulation:
         """Projected time embedding [B, F, 6, D] -> shift, scale, gate around attention, then around the feed-forward."""
+        return self._modulation_of(level)
+
+    def _modulation_of(self, level: Tensor) -> Modulation:
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + level).unsqueeze(-2).unbind(2)
         return shift1, 1 + scale1, gate1, shift2, 1 + scale2, gate2
 
@@ -84,8 +87,8 @@ class TransformerBlock(nn.Module):
         self, segments: Sequence[Tensor], levels: Sequence[Modulation | Tensor], text: Seen, layer: int, context: Context
     ) -> list[Tensor]:
         """Segments [B, F, L, D] and for each (F or 1 frames) its modulation, or the level that `modulated_by` takes."""
-        # Here and not in the caller: a sharded block has its parameters only while one of its own methods runs.
-        modulations = [self.modulated_by(level) if isinstance(level, Tensor) else level for level in levels]
+        # Here and not in the caller: a sharded block has its parameters only while one of its own entries runs.
+        modulations = [self._modulation_of(level) if isinstance(level, Tensor) else level for level in levels]
         attended = context.attend(layer, *self.before_attention(segments, modulations))
         return self.after_attention(segments, attended, modulations, text)
 
@@ -247,7 +250,8 @@ class S2VTransformer(nn.Module):
         frames = x.shape[2]
         noisy, beside = self._tokens(self._entering(x, times, cond), NOISY, cond), self._conditioning(sink, motion)
         beside_sink = torch.cat([times, torch.zeros_like(times[:, :1])], dim=1)
-        embedded, level = self._embed_times(beside_sink, F.pad(voice.pooled, (0, 0, 0, 1)))  # the sink has no voice
+        padded = F.pad(voice.pooled, (0, 0, 0, 1))  # the sink has no voice
+        embedded, level = self._projected(self.embed_times(beside_sink), padded)
         # A lone sink has as many tokens as a noisy frame and is one frame more: one segment, no joining in every block.
         as_frame = motion is None
         segments = [torch.cat([noisy, beside], dim=1)] if as_frame else [noisy, beside]
@@ -263,13 +267,13 @@ class S2VTransformer(nn.Module):
     def prefill(self, sink: Tensor, text: Sequence[Seen], context: Context, motion: Tensor | None = None) -> None:
         """Run the sink [B, C, 1, H, W] and motion latents alone; `context` keeps each layer's keys and values."""
         segments = [self._conditioning(sink, motion)]
-        levels = self.levels(torch.zeros(sink.shape[0], 1, device=sink.device))
+        levels = self.levels(self.embed_times(torch.zeros(sink.shape[0], 1, device=sink.device)))
         for layer, block in enumerate(self.blocks):
             segments = block(segments, [levels.blocks[layer]], text[layer], layer, context)
 
-    def levels(self, times: Tensor, pooled: Tensor | None = None) -> Levels:
-        """What times [B, F] (0..1000), with the pooled voice if it counts, do to every layer."""
-        embedded, projected = self._embed_times(times, pooled)
+    def levels(self, embedded: Tensor, pooled: Tensor | None = None) -> Levels:
+        """What embedded times [B, F, D], with the pooled voice if it counts, do to every layer."""
+        embedded, projected = self._projected(embedded, pooled)
         stacked = torch.cat([block.modulation for block in self.blocks])  # type: ignore[misc]
         rows = stacked[:, None, None] + projected
         rows[..., 1::3, :] += 1  # both scales
@@ -292,7 +296,7 @@ class S2VTransformer(nn.Module):
         """
         times = torch.full((x.shape[0], 1), time, dtype=torch.float64, device=x.device)
         tokens = self._tokens(self._entering(x, times, cond), NOISY, cond)
-        levels = levels or self.levels(times, voice.pooled)
+        levels = levels or self.levels(self.embed_times(times), voice.pooled)
         for layer, block in enumerate(self.blocks):
             (tokens,) = block([tokens], [levels.blocks[layer]], text[layer], layer, context)
             tokens = self.audio_injector(layer, tokens, voice)
@@ -335,15 +339,19 @@ class S2VTransformer(nn.Module):
             tokens = compute_dtype(packed + self.trainable_cond_mask.weight[MOTION])
         return torch.cat([reference, tokens.unsqueeze(1)], dim=2)
 
-    def _embed_times(self, times: Tensor, pooled: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """[B, F] and the pooled voice -> embedded [B, F, D] for the head and [B, F, 6, D] for the blocks."""
+    def embed_times(self, times: Tensor) -> Tensor:
+        """Times [B, F] in 0..1000 -> [B, F, D]."""
         features = timestep_features(times, self.config.freq_dim)
         if self.trainable_cond_mask.weight.dtype == torch.float64:  # gradients are compared in double precision
             features = features.double()
-        embedded = self.time_embedding(features)
+        return self.time_embedding(features)
+
+    def _projected(self, embedded: Tensor, pooled: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Embedded times and the pooled voice -> [B, F, D] for the head and [B, F, 6, D] for the blocks."""
         if self.config.voice_in_time and pooled is not None:
-            if pooled.shape[0] != times.shape[0]:
-                raise ValueError(f"voice_in_time hears one voice per sample, not {pooled.shape[0]} for {times.shape[0]}")
+            if pooled.shape[0] != embedded.shape[0]:
+                given = f"{pooled.shape[0]} for {embedded.shape[0]}"
+                raise ValueError(f"voice_in_time hears one voice per sample, not {given}")
             embedded = embedded + self.voice_embedding(pooled)
         return embedded, self.time_projection(embedded).unflatten(-1, (6, -1))
 

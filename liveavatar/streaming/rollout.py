@@ -91,6 +91,7 @@ class Rollout:
         self.caches = [self._new_cache() for _ in range(options.steps if options.cache == "timestep" else 1)]
         self.next_block = 0
         self._fixed_levels: dict[float, Levels] = {}
+        self._embedded: dict[float, Tensor] = {}
         self._newest_table: tuple[int, Tensor] | None = None
         self._first_latent: Tensor | None = None  # of block 0, until it becomes the sink
 
@@ -120,7 +121,7 @@ class Rollout:
         context = _StreamContext(cache, block, self._table(block, x.device), self.model.rotate)
         cond = self.sink.held(block, step).latent if self.model.config.cond_source == "sink" else pose
         time = model_time(self.levels[step])
-        return self.model.step(x, time, voice, self.text, context, cond, self._levels_at(time, x))
+        return self.model.step(x, time, voice, self.text, context, cond, self._levels_at(time, x, voice))
 
     def set_sink(self, latent: Tensor, motion: Tensor | None = None, from_block: int = 0) -> None:
         """Let blocks from `from_block` on attend to another picture [1, C, 1, H, W]; motion None: the same."""
@@ -161,13 +162,18 @@ class Rollout:
             self._newest_table = (block, table.to(device))
         return self._newest_table[1]
 
-    def _levels_at(self, time: float, x: Tensor) -> Levels | None:
-        """What the model makes of a time, kept for the whole stream; None where it also hears the voice there."""
-        if self.model.config.voice_in_time or torch.is_grad_enabled():
+    def _levels_at(self, time: float, x: Tensor, voice: Voice) -> Levels | None:
+        """What the model makes of a time: kept for the whole stream, but for the voice where that is heard there too."""
+        if torch.is_grad_enabled():
             return None
-        if time not in self._fixed_levels:
+        if time not in self._embedded:
             times = torch.full((x.shape[0], 1), time, dtype=torch.float64, device=x.device)
-            self._fixed_levels[time] = self.model.levels(times)
+            self._embedded[time] = self.model.embed_times(times)
+        embedded = self._embedded[time]
+        if self.model.config.voice_in_time:
+            return self.model.levels(embedded, voice.pooled)
+        if time not in self._fixed_levels:
+            self._fixed_levels[time] = self.model.levels(embedded)
         return self._fixed_levels[time]
 
     def _new_cache(self) -> RollingCache:

@@ -19,7 +19,7 @@ from tests.liveavatar.plain_cases import CASES, case
 from tests.liveavatar.plain_stream import PlainStream
 
 WARM_BLOCKS = 5  # after these the window is full and the sink is switched: every later block costs the same
-REPEATS = {"nano": 60, "golden": 200}
+REPEATS = {"nano": 100, "golden": 200}
 WANTED = 1.5
 
 

@@ -84,7 +84,7 @@ class PlainStream:
         tokens = model.patch_embedding(model._entering(x, times, cond)) + model.cond_encoder(cond)
         tokens = tokens.flatten(3).permute(0, 2, 3, 1) + model.trainable_cond_mask.weight[NOISY]
         _, frames, per_frame, _ = tokens.shape
-        embedded, levels = model._embed_times(times, voice.pooled)
+        embedded, levels = model._projected(model.embed_times(times), voice.pooled)
         levels = levels.expand(-1, frames, -1, -1).repeat_interleave(per_frame, dim=1)  # a row for every token
         text = model.text_embedding(self.text_rows)
         factors = self._positions(step, self.rollout.next_block)

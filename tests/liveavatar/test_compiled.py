@@ -1,4 +1,4 @@
-"""Compiled streams: no graph breaks, nothing compiled again in steady state, same latents. Graphs run uncompiled here."""
+"""Compiled streams: no graph breaks, nothing compiled again in steady state, the same latents. Graphs run as traced."""
 
 from __future__ import annotations
 

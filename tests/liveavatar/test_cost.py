@@ -22,8 +22,8 @@ def test_step_cost_is_what_torch_counts(name: str, blocks: int) -> None:
     rollout = c.rollout(c.model, aas=False)
     rollout.next_block = blocks - 1
     voice = c.model.audio_injector.prepare(c.voice(0))
-    levels = c.model.levels(torch.zeros(1, 1), voice.pooled if config.voice_in_time else None)
-    rollout._levels_at = lambda time, x: levels  # type: ignore[method-assign]
+    levels = c.model.levels(c.model.embed_times(torch.zeros(1, 1)), voice.pooled if config.voice_in_time else None)
+    rollout._levels_at = lambda *given: levels  # type: ignore[method-assign]
     # The fused attention of a CPU is not in torch's table; its plain form is.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         rollout.velocity(c.noise(0), 0, voice)
