@@ -30,6 +30,7 @@ from liveavatar.model.offload import SLOTS, offload_blocks
 from liveavatar.model.precision import set_precision
 from liveavatar.model.prepared import for_inference
 from liveavatar.model.transformer import S2VTransformer
+from liveavatar.streaming.host_cache import HostCachedRollout
 from liveavatar.streaming.rollout import Rollout
 
 FIRST_BLOCK = 64  # measured blocks lie far enough into a stream that the window is full
@@ -45,6 +46,8 @@ class NotEnoughMemoryError(RuntimeError):
 class BenchOptions:
     """How to run a profile. resident: blocks that stay on the device when the others are offloaded.
 
+    host_caches: keys and values of the past in host memory.
+
     compile: "no", "default", or "reduce-overhead" (CUDA graphs).
     """
 
@@ -54,6 +57,7 @@ class BenchOptions:
     compile: str = "no"
     offload: bool = False
     resident: int = 0
+    host_caches: bool = False
     blocks: int = 5
     decode: bool = True
 
@@ -128,7 +132,12 @@ def needed_bytes(profile: ProfileConfig, options: BenchOptions) -> dict[str, int
         on_device = int(blocks * share)
     caches = profile.rollout.steps if profile.rollout.cache == "timestep" else 1
     held = cache_bytes(profile.transformer, sizes_of(profile), caches, options.dtype.itemsize)
-    return {"device": rest + on_device + held, "host": blocks if options.offload else 0, "caches": held}
+    on_host = blocks if options.offload else 0
+    if options.host_caches:  # the sink's own keys stay, and one layer is on loan
+        sink = cache_bytes(profile.transformer, sizes_of(profile), 0, options.dtype.itemsize)
+        lent = (held - sink) // (caches * profile.transformer.num_layers)
+        return {"device": rest + on_device + sink + lent, "host": on_host + held - sink, "caches": held}
+    return {"device": rest + on_device + held, "host": on_host, "caches": held}
 
 
 def check_memory(profile: ProfileConfig, options: BenchOptions) -> None:
@@ -142,7 +151,7 @@ def check_memory(profile: ProfileConfig, options: BenchOptions) -> None:
             raise NotEnoughMemoryError(
                 f"{profile.name} at {profile.width}x{profile.height} needs {wanted[place] * ROOM / 2**30:.1f} GiB on "
                 f"{where} ({needed['caches'] / 2**30:.1f} GiB of it caches), which has {free / 2**30:.1f} GiB free; "
-                "less is needed with --dtype bf16, --fp8, --offload (with a device of its own), or --profile nano"
+                "less is needed with --dtype bf16, --fp8, --profile nano, and on a card with --offload and --host-caches"
             )
 
 
@@ -209,7 +218,7 @@ def run(profile: ProfileConfig, options: BenchOptions) -> BenchResult:
     check_memory(profile, options)
     device, watch = torch.device(options.device), Stopwatch(torch.device(options.device))
     model = random_transformer(profile, options)
-    rollout = _steady_rollout(profile, model, device, options.dtype)
+    rollout = _steady_rollout(profile, model, device, options)
     noise, voice = _noise(profile, device), _voice(profile, model, device)
     seconds: list[list[float]] = [[] for _ in range(len(rollout.levels) - 1)]
     whole = []
@@ -251,13 +260,14 @@ def _row(step: int, values: list[float], cost: StepCost, least_s: float) -> Step
     return StepRow(step, 1000 * median, 1000 * min(values), cost.total / median / 1e12, least_s / median)
 
 
-def _steady_rollout(profile: ProfileConfig, model: S2VTransformer, device: torch.device, dtype: torch.dtype) -> Rollout:
+def _steady_rollout(profile: ProfileConfig, model: S2VTransformer, device: torch.device, options: BenchOptions) -> Rollout:
     """A stream whose window counts as full; the sink does not switch meanwhile."""
     c, (height, width) = profile.transformer, profile.latent_size
-    text = model.encode_text(torch.randn(1, c.text_len, c.text_dim, device=device, dtype=dtype))
+    text = model.encode_text(torch.randn(1, c.text_len, c.text_dim, device=device, dtype=options.dtype))
     sink = torch.randn(1, c.in_dim, 1, height, width, device=device)
     motion = torch.randn(1, c.in_dim, c.motion_latents, height, width, device=device) if c.motion != "none" else None
-    rollout = Rollout(model, replace(profile.rollout, aas=False), text, sink, profile.block_latents, motion)
+    kind = HostCachedRollout if options.host_caches else Rollout
+    rollout = kind(model, replace(profile.rollout, aas=False), text, sink, profile.block_latents, motion)
     rollout.next_block = FIRST_BLOCK
     return rollout
 
@@ -364,6 +374,6 @@ def _notes(options: BenchOptions, device: torch.device) -> list[str]:
     notes = []
     if options.fp8 and not has_scaled_product(device):
         notes.append("this device does not multiply 8-bit matrices; the same rounding was computed in float32, slower")
-    if options.offload and device.type == "cpu":
+    if (options.offload or options.host_caches) and device.type == "cpu":
         notes.append("offload copies within host memory here; its speed on a card is not seen")
     return notes

@@ -47,6 +47,7 @@ def add_bench_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("--offload", action="store_true", help="blocks wait in host memory and come one ahead")
     parser.add_argument("--resident", type=int, default=0, metavar="N", help="blocks that stay, with --offload (default: 0)")
+    parser.add_argument("--host-caches", action="store_true", help="keys and values of the past wait in host memory")
     parser.add_argument("--blocks", type=int, default=5, metavar="N", help="blocks to measure (default: 5)")
     parser.add_argument("--no-decode", action="store_true", help="leave out decoding")
     parser.add_argument("--threads", type=int, help="processor threads (default: all)")
@@ -119,6 +120,7 @@ def _options(args: argparse.Namespace) -> BenchOptions:
         compile=args.compile,
         offload=args.offload,
         resident=args.resident,
+        host_caches=args.host_caches,
         blocks=args.blocks,
         decode=not args.no_decode,
     )
@@ -153,4 +155,5 @@ def _form(result: BenchResult) -> str:
     words += ["fp8"] if chosen["fp8"] else []
     words += [] if chosen["compile"] == "no" else [f"compiled ({chosen['compile']})"]
     words += [f"offloaded but {chosen['resident']} blocks"] if chosen["offload"] else []
+    words += ["caches in host memory"] if chosen["host_caches"] else []
     return ", ".join(words)

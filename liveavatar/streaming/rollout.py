@@ -56,6 +56,8 @@ class _StreamContext:
 class Rollout:
     """State of one stream: caches, sink and the number of the next block. Its size never changes."""
 
+    cache_type: type[RollingCache] = RollingCache
+
     def __init__(
         self,
         model: S2VTransformer,
@@ -178,7 +180,7 @@ class Rollout:
 
     def _new_cache(self) -> RollingCache:
         tokens = self.block_latents * self.grid.frame_tokens
-        return RollingCache(
+        return self.cache_type(
             self.model.config, self.options.window_past + 1, tokens, beside=self.sink.tokens, like=self.sink.keys
         )
 

@@ -41,11 +41,11 @@ class Case:
     sink: Tensor
     motion: Tensor | None
 
-    def rollout(self, model: S2VTransformer, **changed: object) -> Rollout:
+    def rollout(self, model: S2VTransformer, kind: type[Rollout] = Rollout, **changed: object) -> Rollout:
         """A fresh stream; the same every time."""
         options = replace(self.options, **changed)  # type: ignore[arg-type]
         text = model.encode_text(self.text_rows)
-        return Rollout(model, options, text, self.sink, BLOCK_LATENTS, self.motion)
+        return kind(model, options, text, self.sink, BLOCK_LATENTS, self.motion)
 
     def fast(self, **changed: object) -> Callable[[Tensor, Voice], Tensor]:
         """A stream as users run it: noise and voice of the next block -> its clean latents."""

@@ -42,7 +42,7 @@ FORMS = {
     "plain": BenchOptions(blocks=1),
     "bf16": BenchOptions(blocks=1, dtype=torch.bfloat16, decode=False),
     "fp8": BenchOptions(blocks=1, fp8=True, decode=False),
-    "offload": BenchOptions(blocks=1, offload=True, resident=1, decode=False),
+    "offload": BenchOptions(blocks=1, offload=True, resident=1, host_caches=True, decode=False),
     "compiled": BenchOptions(blocks=1, compile="default", decode=False),
 }
 
@@ -82,7 +82,7 @@ def test_counted_weights_are_those_that_are_made() -> None:
     needed, model = needed_bytes(profile, options), random_transformer(profile, options)
     weights = sum(tensor.nbytes for tensor in model.parameters())
     assert needed["device"] - needed["caches"] == weights
-    rollout = bench._steady_rollout(profile, model, torch.device("cpu"), options.dtype)
+    rollout = bench._steady_rollout(profile, model, torch.device("cpu"), options)
     caches = sum(cache.nbytes for cache in rollout.caches)
     beside = caches // len(rollout.caches) * bench.sizes_of(profile).beside(profile.transformer)
     tokens = bench.sizes_of(profile).beside(profile.transformer) + 4 * bench.sizes_of(profile).tokens(profile.transformer)
@@ -107,6 +107,8 @@ def test_8_bit_and_offloaded_weights_need_less_of_the_device() -> None:
     assert plain["device"] - waiting["device"] == pytest.approx(blocks * 38 / 40, rel=0.01)
     assert plain["device"] - resident["device"] == pytest.approx(blocks * 18 / 40, rel=0.01)
     assert waiting["host"] == pytest.approx(blocks, rel=0.01)
+    smallest = BenchOptions(dtype=torch.bfloat16, fp8=True, offload=True, host_caches=True)
+    assert needed_bytes(s2v_14b(), smallest)["device"] * bench.ROOM < 24e9
 
 
 def test_roofline_takes_weights_at_the_8_bit_rate() -> None:

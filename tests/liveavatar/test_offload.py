@@ -10,6 +10,8 @@ import torch
 from liveavatar.model.fp8 import quantise_linears
 from liveavatar.model.offload import SLOTS, offload_blocks
 from liveavatar.model.transformer import S2VTransformer
+from liveavatar.streaming.host_cache import HostCache, HostCachedRollout
+from liveavatar.streaming.rollout import Rollout
 from tests.liveavatar.plain_cases import CASES, Case, case
 
 CPU = torch.device("cpu")
@@ -37,6 +39,17 @@ def test_quantised_blocks_can_wait_in_host_memory() -> None:
     for model in (whole, waiting):
         quantise_linears(model)
     torch.testing.assert_close(latents(c, offload_blocks(waiting, CPU, 3)), latents(c, whole), atol=0, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", CASES)
+def test_stream_with_caches_in_host_memory_is_the_same(name: str) -> None:
+    c = case(name)
+    streams = [c.rollout(c.model, kind, aas_after_blocks=1) for kind in (HostCachedRollout, Rollout)]
+    for block in range(6):  # the ring fills and wraps, the sink switches and rolls
+        lent, held = (stream.denoise(c.noise(block), c.voice(block)) for stream in streams)
+        torch.testing.assert_close(lent, held, atol=1e-6, rtol=0)
+    assert isinstance(streams[0].caches[0], HostCache)
 
 
 @torch.no_grad()
