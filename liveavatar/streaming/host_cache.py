@@ -5,11 +5,10 @@ Four caches of the 14B model are 49 GB. What a step then pays is one cache's way
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from liveavatar.config import TransformerConfig
 from liveavatar.streaming.cache import RollingCache
 from liveavatar.streaming.rollout import Rollout
 
@@ -17,10 +16,19 @@ from liveavatar.streaming.rollout import Rollout
 class HostCache(RollingCache):
     """A `RollingCache` whose keys and values stand in host memory, page-locked where a device copies from there."""
 
-    def __init__(self, *sizes: Any, like: Tensor, **named: Any) -> None:
-        """As `RollingCache`; like: a tensor of the device that attends, and of the dtype."""
+    def __init__(
+        self,
+        config: TransformerConfig,
+        slots: int,
+        block_tokens: int,
+        batch: int = 1,
+        beside: int = 0,
+        like: Tensor | None = None,
+    ) -> None:
+        """As `RollingCache`; like: a tensor of the device that attends, and of the dtype; None: float32 on the CPU."""
+        like = torch.empty(0) if like is None else like
         self.device = like.device
-        super().__init__(*sizes, like=torch.empty(0, dtype=like.dtype), **named)
+        super().__init__(config, slots, block_tokens, batch, beside, torch.empty(0, dtype=like.dtype))
         if self.device.type != "cpu":
             self.keys, self.values = self.keys.pin_memory(self.device), self.values.pin_memory(self.device)
 
