@@ -35,8 +35,12 @@ class RollingCache:
         tokens = beside + slots * block_tokens
         shape = (config.num_layers, batch, config.num_heads, tokens, config.head_dim)
         like = torch.zeros(()) if like is None else like
-        self.keys, self.values = like.new_zeros(shape), like.new_zeros(shape)
+        self.keys, self.values = self._allocated(shape, like), self._allocated(shape, like)
         self.placed: tuple[float, ...] | None = None
+
+    def _allocated(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Zeros where this cache keeps its tensors; like: a tensor of the device that attends."""
+        return like.new_zeros(shape)
 
     def write(self, layer: int, block: int, keys: Tensor, values: Tensor, table: Tensor, rotate: Rotate = rotate) -> None:
         """Overwrite the oldest slot with block `block`'s keys, rotated by `table`, and values [B, heads, tokens, d]."""

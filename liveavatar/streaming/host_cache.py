@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from liveavatar.config import TransformerConfig
 from liveavatar.streaming.cache import RollingCache
 from liveavatar.streaming.rollout import Rollout
 
@@ -16,21 +15,10 @@ from liveavatar.streaming.rollout import Rollout
 class HostCache(RollingCache):
     """A `RollingCache` whose keys and values stand in host memory, page-locked where a device copies from there."""
 
-    def __init__(
-        self,
-        config: TransformerConfig,
-        slots: int,
-        block_tokens: int,
-        batch: int = 1,
-        beside: int = 0,
-        like: Tensor | None = None,
-    ) -> None:
-        """As `RollingCache`; like: a tensor of the device that attends, and of the dtype; None: float32 on the CPU."""
-        like = torch.empty(0) if like is None else like
+    def _allocated(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         self.device = like.device
-        super().__init__(config, slots, block_tokens, batch, beside, torch.empty(0, dtype=like.dtype))
-        if self.device.type != "cpu":
-            self.keys, self.values = self.keys.pin_memory(self.device), self.values.pin_memory(self.device)
+        zeros = torch.zeros(shape, dtype=like.dtype)
+        return zeros if self.device.type == "cpu" else zeros.pin_memory(self.device)
 
     def read(self, layer: int, block: int) -> tuple[Tensor, Tensor]:
         """Copies on the device; they live as long as the layer looks at them."""
