@@ -99,23 +99,19 @@ def _profile(args: argparse.Namespace) -> ProfileConfig:
 
 
 def _options(args: argparse.Namespace) -> BenchOptions:
-    import torch
-
     from liveavatar.bench import BenchOptions
+    from liveavatar.components import placement
     from liveavatar.inputs import InputError
 
     try:
-        device = torch.device(args.device)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"--device {args.device} cannot be used here ({reason}); cpu always can") from error
+        place = placement(args.device, DTYPES[args.dtype] if args.dtype else None)
+    except ValueError as error:
+        raise InputError(str(error)) from error
     if args.blocks < 1:
         raise InputError(f"--blocks {args.blocks}: give 1 or more")
-    kind = args.dtype or ("fp32" if device.type == "cpu" else "bf16")
     return BenchOptions(
         device=args.device,
-        dtype=getattr(torch, DTYPES[kind]),
+        dtype=place.dtype,
         fp8=args.fp8,
         compile=args.compile,
         offload=args.offload,

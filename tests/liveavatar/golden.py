@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,11 +25,21 @@ def tensors(name: str) -> dict[str, torch.Tensor]:
     return load_file(FOLDER / f"{name}.safetensors")
 
 
-def facts(name: str) -> dict:
+def facts(name: str) -> dict[str, Any]:
     """The configuration and notes beside a golden file."""
     if not FOLDER.is_dir():
         pytest.skip(f"no golden folder at {FOLDER}; set GOLDEN_DIR")
     return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def golden(name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors and configuration of one golden file."""
+    return tensors(name), facts(name)
+
+
+def with_prefix(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def model(name: str) -> S2VTransformer:

@@ -133,7 +133,7 @@ def test_command_prints_a_table_and_writes_the_record(
     [
         (["--size", "100x64"], "multiples of 16"),
         (["--blocks", "0"], "1 or more"),
-        (["--device", "nowhere"], "cpu always can"),
+        (["--device", "nowhere"], "'cpu' always can"),
         (["--offload", "--resident", "99"], "8 blocks"),
         (["--json", "/no/such/folder/x.json"], "does not exist"),
     ],

@@ -15,7 +15,7 @@ from liveavatar.checkpoints.store import WeightsError
 from liveavatar.checkpoints.vae import load_codec
 from liveavatar.config import CodecConfig
 from liveavatar.model.codec import Codec, VaeStreamDecoder
-from tests.liveavatar.goldens import golden, with_prefix
+from tests.liveavatar.golden import golden, with_prefix
 
 TOLERANCE = {"atol": 2e-5, "rtol": 0}
 

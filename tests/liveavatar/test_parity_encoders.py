@@ -16,7 +16,7 @@ from liveavatar.checkpoints.store import WeightsError
 from liveavatar.model.umt5 import PromptEncoder, clean_prompt, cut_padding
 from liveavatar.model.wav2vec import normalise_waveform, rows_of
 from liveavatar.optional import MissingPackageError
-from tests.liveavatar.goldens import golden, with_prefix
+from tests.liveavatar.golden import golden, with_prefix
 
 
 def umt5_file(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from torch import nn
 from liveavatar.model.attention import FullContext
 from liveavatar.model.fp8 import RELEASED_EXCLUSIONS, Fp8Linear, dequantise, quantise, quantise_linears
 from liveavatar.model.rope import rope_table
-from tests.liveavatar.goldens import GOLDEN, golden
+from tests.liveavatar.golden import FOLDER, golden
 from tests.liveavatar.tiny import tiny_model, tiny_profile
 
 
@@ -18,7 +18,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def cases() -> list[str]:
-    names = golden("fp8_quant")[0] if GOLDEN.is_dir() else ["small.x"]
+    names = golden("fp8_quant")[0] if FOLDER.is_dir() else ["small.x"]
     return sorted(name.removesuffix(".x") for name in names if name.endswith(".x"))
 
 

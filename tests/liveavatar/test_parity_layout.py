@@ -21,7 +21,7 @@ from liveavatar.checkpoints.layout import (
     vae_layout,
     wav2vec_layout,
 )
-from tests.liveavatar.goldens import golden, with_prefix
+from tests.liveavatar.golden import golden, with_prefix
 
 
 def shapes(tensors: dict[str, torch.Tensor]) -> Layout:

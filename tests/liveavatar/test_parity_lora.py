@@ -13,7 +13,7 @@ from liveavatar.checkpoints.files import open_files
 from liveavatar.checkpoints.lora import attach_lora, merge_lora
 from liveavatar.checkpoints.store import WeightsError
 from liveavatar.model.lora import set_lora_scale
-from tests.liveavatar.goldens import golden, with_prefix
+from tests.liveavatar.golden import golden, with_prefix
 
 
 def modules_for(base: dict[str, Tensor]) -> nn.Module:

@@ -13,8 +13,7 @@ from liveavatar.checkpoints.vae import load_codec
 from liveavatar.config import RolloutOptions
 from liveavatar.model.codec import ClipDecoder, Codec, VaeStreamDecoder
 from liveavatar.streaming.picture import PRIMING_LATENTS, picture_latents, recoder, still
-from tests.liveavatar.golden import assert_same
-from tests.liveavatar.goldens import golden, with_prefix
+from tests.liveavatar.golden import assert_same, golden, with_prefix
 from tests.liveavatar.test_parity_codec import layout
 
 
