@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from liveavatar.checkpoints.random_weights import fill_randomly
 from liveavatar.checkpoints.store import WeightsFolder, open_weights
-from liveavatar.config import ProfileConfig, RolloutOptions
+from liveavatar.config import AudioConfig, ProfileConfig, RolloutOptions
 from liveavatar.config import profile as profile_named
 from liveavatar.model.codec import Codec
 from liveavatar.model.fp8 import quantise_linears
@@ -23,6 +23,7 @@ from liveavatar.model.light_decoder import LightDecoder
 from liveavatar.model.offload import offload_blocks
 from liveavatar.model.precision import set_precision
 from liveavatar.model.prepared import for_inference
+from liveavatar.model.speech_encoder import SpeechEncoder
 from liveavatar.model.text import HashedWords
 from liveavatar.model.transformer import S2VTransformer
 from liveavatar.streaming.conditions import Conditions, VoiceConditions
@@ -126,8 +127,14 @@ def _nano(config: ProfileConfig, weights: Path | str | None, place: Placement, s
         raise ValueError(f"size {size[0]}x{size[1]}: nano's weights know {config.width}x{config.height} only")
     with torch.device("meta"):
         codec, light = Codec(config.codec), LightDecoder(config.codec)
-        transformer, words = S2VTransformer(config.transformer), _words(config)
-    networks = {"codec": codec, "light_decoder": light, "generator:transformer.": transformer, "generator:words.": words}
+        transformer, words, speech = S2VTransformer(config.transformer), _words(config), _speech(config)
+    networks = {
+        "codec": codec,
+        "light_decoder": light,
+        "generator:transformer.": transformer,
+        "generator:words.": words,
+        "generator:speech.": speech,
+    }
     folder = None if weights in (RANDOM, RANDOM_TINY) else open_weights(Path(weights or SHIPPED_WEIGHTS / config.name))
     _fill(networks, folder, place.device)
     finish_transformer(transformer, place)
@@ -136,7 +143,7 @@ def _nano(config: ProfileConfig, weights: Path | str | None, place: Placement, s
         transformer=transformer,
         codec=codec,
         prompt_rows=lambda prompt: words(words.word_ids(prompt)[None].to(place.device)),
-        conditions=lambda options: _causal_voice(transformer, config, options),
+        conditions=lambda options: _causal_voice(transformer, speech, config, options),
         light=light,
     )
 
@@ -157,7 +164,14 @@ def _words(config: ProfileConfig) -> HashedWords:
     return HashedWords(config.transformer.text_dim, config.transformer.text_len)
 
 
-def _causal_voice(transformer: S2VTransformer, config: ProfileConfig, options: RolloutOptions) -> Conditions:
+def _speech(config: ProfileConfig) -> SpeechEncoder:
+    assert isinstance(config.audio, AudioConfig)
+    return SpeechEncoder(config.audio.mel_bins, config.audio.encoder_width)
+
+
+def _causal_voice(
+    transformer: S2VTransformer, speech: SpeechEncoder, config: ProfileConfig, options: RolloutOptions
+) -> Conditions:
     if options.audio_context != "window":
         raise ValueError(f"audio_context={options.audio_context!r}: nano's voice front end is causal; it has only 'window'")
-    return VoiceConditions(transformer, config, options.audio_history)
+    return VoiceConditions(transformer, speech, config, options.audio_history)

@@ -99,13 +99,17 @@ class CodecConfig:
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """The nano voice front end: log-mel columns at 100 Hz, grouped by video frame, with a fixed look-ahead."""
+    """The nano voice front end: log-mel columns at 100 Hz, grouped by video frame, with a fixed look-ahead.
+
+    encoder_width: of the states that `SpeechEncoder` makes of them, the features that the transformer gets.
+    """
 
     sample_rate: int = 16_000
     mel_bins: int = 80
     window_samples: int = 400
     hop_samples: int = 160
     look_ahead_frames: int = 2
+    encoder_width: int = 96
 
 
 _ROLLOUT_VALUES: dict[str, tuple[str, ...]] = {
@@ -350,7 +354,6 @@ class ProfileConfig:
 def nano() -> ProfileConfig:
     """The profile that runs on two CPU cores: about 6 M parameters, 96x128 px, 25 fps, our own weights."""
     audio = AudioConfig()
-    columns_per_frame = audio.sample_rate // 25 // audio.hop_samples
     return ProfileConfig(
         name="nano",
         transformer=TransformerConfig(
@@ -367,7 +370,7 @@ def nano() -> ProfileConfig:
             cond_source="sink",
             voice_in_time=True,
             predicts="residual",
-            audio_dim=audio.mel_bins * columns_per_frame,
+            audio_dim=audio.encoder_width,
             audio_layers=1,
             audio_inject_layers=(0, 2, 4, 6),
         ),

@@ -88,6 +88,8 @@ def half_precision(table: Tensor) -> Tensor:
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Rotate [..., S, d] by a table [S, d/2] or [1, d/2], in float32 or wider; returns x's dtype."""
+    if torch.compiler.is_compiling():
+        return rotate_real(x, torch.view_as_real(table))
     return torch.view_as_real(_pairs(x.to(torch.promote_types(x.dtype, torch.float32))) * table).flatten(-2).to(x.dtype)
 
 
