@@ -108,7 +108,6 @@ class ClipStage:
         assert model.speech is not None, "a network without a speech encoder needs `audio_rows` shards"
         assert model.no_voice is not None
         mels = clip_mels(self.profile, batch.samples * draws.gain, FRAMES_PER_LATENT * batch.latents.shape[2])
-        # As the stream has it: not in 16 bits.
         with torch.no_grad(), torch.autocast(mels.device.type, enabled=False):
             states = model.speech(mels)
         rows = torch.where(draws.drop_voice[:, None, None], model.no_voice, states).transpose(1, 2)[:, None]

@@ -201,7 +201,8 @@ def clip_mels(profile: ProfileConfig, samples: Tensor, frames: int) -> Tensor:
     before = CONTEXT_ROWS + HISTORY_ROWS
     first = LEAD_FRAMES + 1 + audio.look_ahead_frames - before
     stop = first * per_frame + samples_for_rows(audio, frames + before, per_frame)
-    return voice_rows(samples[:, first * per_frame : stop], audio, per_frame)
+    with torch.autocast(samples.device.type, enabled=False):  # as the stream has it: not in 16 bits
+        return voice_rows(samples[:, first * per_frame : stop], audio, per_frame)
 
 
 def _draw(count: int, generator: torch.Generator) -> int:
