@@ -43,9 +43,10 @@ class Avatar:
         fp8: bool = False,
         offload: bool = False,
         size: Size | None = None,
+        variant: str | None = None,
     ) -> Avatar:
         """ "nano" with its shipped weights, or "s2v-14b" from a checkpoint folder; options as in `pipeline.load`."""
-        return cls(load(profile, device, weights, dtype, fp8, offload, size))
+        return cls(load(profile, device, weights, dtype, fp8, offload, size, variant))
 
     @property
     def config(self) -> ProfileConfig:

@@ -85,16 +85,21 @@ def placement(device: str = "cpu", dtype: str | None = None, fp8: bool = False, 
     return Placement(where, kind, fp8, offload)
 
 
-def build(profile: str, weights: Path | str | None, place: Placement, size: Size | None = None) -> Components:
+def build(
+    profile: str, weights: Path | str | None, place: Placement, size: Size | None = None, variant: str | None = None
+) -> Components:
     """The components of a profile from a folder (None: the shipped weights), or of random weights.
 
     weights: a folder, "random" (the profile's own sizes) or "random-tiny". size: width and height of the video, for
-    profiles whose weights know more than one. Raises ValueError for an unknown profile and a size that does not fit,
-    WeightsError for what is wrong with a folder.
+    profiles whose weights know more than one. variant: one of those that lie beside the folder's generator (nano).
+    Raises ValueError for an unknown profile and a size that does not fit, WeightsError for what is wrong with a folder or
+    is not in it.
     """
     config = profile_named(profile)
     if profile == "nano":
-        return _nano(config, weights, place, size)
+        return _nano(config, weights, place, size, variant)
+    if variant is not None:
+        raise ValueError(f"variant={variant!r}: only nano's weights have variants; give another LoRA in the weights folder")
     from liveavatar.official_components import official, random_official
 
     if weights is None:
@@ -122,7 +127,9 @@ def finish_transformer(model: S2VTransformer, place: Placement) -> S2VTransforme
 # --------------------------------------------------------------------------------------------------------------- nano
 
 
-def _nano(config: ProfileConfig, weights: Path | str | None, place: Placement, size: Size | None) -> Components:
+def _nano(
+    config: ProfileConfig, weights: Path | str | None, place: Placement, size: Size | None, variant: str | None
+) -> Components:
     if size is not None and size != (config.width, config.height):
         raise ValueError(f"size {size[0]}x{size[1]}: nano's weights know {config.width}x{config.height} only")
     with torch.device("meta"):
@@ -136,7 +143,7 @@ def _nano(config: ProfileConfig, weights: Path | str | None, place: Placement, s
         "generator:speech.": speech,
     }
     folder = None if weights in (RANDOM, RANDOM_TINY) else open_weights(Path(weights or SHIPPED_WEIGHTS / config.name))
-    _fill(networks, folder, place.device)
+    _fill(networks, folder, place.device, variant)
     finish_transformer(transformer, place)
     return Components(
         config=config,
@@ -148,7 +155,9 @@ def _nano(config: ProfileConfig, weights: Path | str | None, place: Placement, s
     )
 
 
-def _fill(networks: dict[str, nn.Module], folder: WeightsFolder | None, device: torch.device) -> None:
+def _fill(
+    networks: dict[str, nn.Module], folder: WeightsFolder | None, device: torch.device, variant: str | None
+) -> None:
     """Weights into networks on the meta device, by "file" or "file:prefix of its names"; None: random weights."""
     for name, network in networks.items():
         if folder is None:
@@ -156,7 +165,7 @@ def _fill(networks: dict[str, nn.Module], folder: WeightsFolder | None, device: 
             continue
         network.to_empty(device=device)
         file, _, prefix = name.partition(":")
-        folder.load_into(file, network, prefix)
+        folder.load_into(file, network, prefix, variant)
         network.eval().requires_grad_(False)
 
 

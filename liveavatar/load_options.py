@@ -21,6 +21,7 @@ def add_load_options(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="weights folder; s2v-14b needs one (see: weights list), or the word random to measure speed",
     )
+    group.add_argument("--variant", metavar="NAME", help="nano: weights trained otherwise, such as stage1 (not distilled)")
     group.add_argument("--size", metavar="WxH", help="picture size in pixels, multiples of 16 (default: the profile's)")
     group.add_argument("--device", default="cpu", help="torch device (default: cpu)")
     group.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: float32 on cpu, else bfloat16")
@@ -71,6 +72,7 @@ def load_pipeline(args: argparse.Namespace) -> Pipeline:
             fp8=args.fp8,
             offload=args.offload,
             size=parse_size(args.size),
+            variant=args.variant,
         )
     except ValueError as error:
         raise InputError(str(error)) from error

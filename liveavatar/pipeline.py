@@ -155,13 +155,14 @@ def load(
     fp8: bool = False,
     offload: bool = False,
     size: Size | None = None,
+    variant: str | None = None,
 ) -> Pipeline:
     """The pipeline of a profile with its shipped weights, those of another folder, or random ones.
 
     device: a torch device. weights: a folder; "random" or "random-tiny" to measure and to test. dtype: "float32" or
     "bfloat16"; None suits the device. fp8: linear layers of the transformer in 8 bits. offload: the text encoder stays on
     the processor, and the transformer's blocks wait in its memory. size: width and height of the video in pixels, multiples
-    of 16.
+    of 16. variant: of nano's weights, trained otherwise (docs/nano.md names them).
     Raises ValueError for what does not exist, WeightsError for what is wrong with a folder.
     """
-    return Pipeline(build(profile, weights, placement(device, dtype, fp8, offload), size))
+    return Pipeline(build(profile, weights, placement(device, dtype, fp8, offload), size, variant))

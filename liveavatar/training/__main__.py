@@ -60,6 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--frames", type=int, default=84, help="prepare-clips: frames per window")
     parser.add_argument("--resume", action="store_true", help="run: go on with what --out holds, from the same inputs")
     parser.add_argument("--weights", type=Path, help="export: where the weights go; export-adapter: the file")
+    parser.add_argument(
+        "--variant", action="append", default=[], metavar="NAME=DIR",
+        help="export: another generator, kept as its difference from --stage1; repeatable",
+    )  # fmt: skip
     parser.add_argument("--steps", type=int, help="steps instead of the recipe's")
     parser.add_argument("--batch", type=int, help="batch instead of the recipe's")
     parser.add_argument("--compiled", action="store_true", help="compile transformer blocks: faster, needs a C++ compiler")
@@ -105,7 +109,8 @@ def main() -> None:
     elif args.verb == "prepare-clips":
         _prepare_clips(args)
     elif args.verb == "export":
-        stages.export(args.codec, args.light, args.stage1, args.weights)
+        variants = {name: Path(folder) for name, _, folder in (given.partition("=") for given in args.variant)}
+        stages.export(args.codec, args.light, args.stage1, args.weights, variants)
     elif args.verb == "export-adapter":
         stages.export_adapter(args.stage1, args.weights)
     else:

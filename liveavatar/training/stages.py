@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from liveavatar.checkpoints.store import MANIFEST, open_weights, write_weights
+from liveavatar.checkpoints.store import MANIFEST, VARIED, open_weights, write_weights
+from liveavatar.checkpoints.variants import difference
 from liveavatar.config import nano
 from liveavatar.model.codec import Codec
 from liveavatar.model.compiled import compile_for_training
@@ -38,6 +39,7 @@ from liveavatar.training.voice_stage import VoiceReader, VoiceStage
 
 logger = logging.getLogger(__name__)
 BASIS = "basis.safetensors"
+VARIANT_RANK = 24
 
 
 @dataclass(frozen=True)
@@ -229,11 +231,19 @@ def prepare_clips(
     return prepare_windows(encoders, videos, latents, options, scores, prompts, part, parts).left_out
 
 
-def export(codec: Path, light: Path, stage1: Path, weights: Path) -> None:
-    """Averaged weights of all stages to bf16 files with a manifest: what the package ships."""
-    parts = {"light_decoder": load_file(averaged(light)), "generator": load_file(averaged(stage1))}
+def export(codec: Path, light: Path, stage1: Path, weights: Path, variants: dict[str, Path] | None = None) -> None:
+    """Averaged weights of all stages to bf16 files with a manifest: what the package ships.
+
+    variants: training folders of other generators by name, kept as what they have beyond the first.
+    """
+    generator = load_file(averaged(stage1))
+    parts = {"light_decoder": load_file(averaged(light)), VARIED: generator}
     parts["codec"] = dict(load_codec(codec).state_dict())
-    recipes = {"codec": codec, "light_decoder": light, "generator": stage1}
+    recipes = {"codec": codec, "light_decoder": light, VARIED: stage1}
+    stored = {name: value.bfloat16().float() for name, value in generator.items()}
+    for name, folder in (variants or {}).items():
+        parts[f"{VARIED}-{name}"] = difference(stored, load_file(averaged(folder)), VARIANT_RANK)
+        recipes[f"{VARIED}-{name}"] = folder
     records = {name: _record(folder) for name, folder in recipes.items()}
     write_weights(weights, "nano", parts, records)
 
