@@ -28,6 +28,7 @@ from liveavatar.model.transformer import S2VTransformer
 from liveavatar.streaming.conditions import Conditions, VoiceConditions
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
+ALL_PARTS = frozenset({"transformer", "codec", "voice", "text"})  # networks that a process may hold or do without
 RANDOM, RANDOM_TINY = "random", "random-tiny"  # names that may stand where a weights folder is asked for
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Size = tuple[int, int]  # width and height in pixels
@@ -84,16 +85,23 @@ def placement(device: str = "cpu", dtype: str | None = None, fp8: bool = False, 
     return Placement(where, kind, fp8, offload)
 
 
-def build(profile: str, weights: Path | str | None, place: Placement, size: Size | None = None) -> Components:
+def build(
+    profile: str,
+    weights: Path | str | None,
+    place: Placement,
+    size: Size | None = None,
+    parts: frozenset[str] = ALL_PARTS,
+) -> Components:
     """The components of a profile from a folder (None: the shipped weights), or of random weights.
 
     weights: a folder, "random" (the profile's own sizes) or "random-tiny". size: width and height of the video, for
-    profiles whose weights know more than one. Raises ValueError for an unknown profile and a size that does not fit,
-    WeightsError for what is wrong with a folder.
+    profiles whose weights know more than one. parts: what this process uses; other networks are not loaded and take no
+    memory (the official profile's encoders raise when they are asked). Raises ValueError for an unknown profile and a size
+    that does not fit, WeightsError for what is wrong with a folder.
     """
     config = profile_named(profile)
     if profile == "nano":
-        return _nano(config, weights, place, size)
+        return _nano(config, weights, place, size, parts)
     from liveavatar.official_components import official, random_official
 
     if weights is None:
@@ -104,8 +112,8 @@ def build(profile: str, weights: Path | str | None, place: Placement, size: Size
     if size is not None:
         config = replace(config, width=size[0], height=size[1])
     if weights in (RANDOM, RANDOM_TINY):
-        return random_official(config, place, is_tiny=weights == RANDOM_TINY)
-    return official(config, Path(weights), place)
+        return random_official(config, place, weights == RANDOM_TINY, parts)
+    return official(config, Path(weights), place, parts)
 
 
 def finish_transformer(model: S2VTransformer, place: Placement) -> S2VTransformer:
@@ -121,16 +129,21 @@ def finish_transformer(model: S2VTransformer, place: Placement) -> S2VTransforme
 # --------------------------------------------------------------------------------------------------------------- nano
 
 
-def _nano(config: ProfileConfig, weights: Path | str | None, place: Placement, size: Size | None) -> Components:
+def _nano(
+    config: ProfileConfig, weights: Path | str | None, place: Placement, size: Size | None, parts: frozenset[str]
+) -> Components:
     if size is not None and size != (config.width, config.height):
         raise ValueError(f"size {size[0]}x{size[1]}: nano's weights know {config.width}x{config.height} only")
     with torch.device("meta"):
         codec, light = Codec(config.codec), LightDecoder(config.codec)
         transformer, words = S2VTransformer(config.transformer), _words(config)
     networks = {"codec": codec, "light_decoder": light, "generator:transformer.": transformer, "generator:words.": words}
+    if "transformer" not in parts:
+        del networks["generator:transformer."]
     folder = None if weights in (RANDOM, RANDOM_TINY) else open_weights(Path(weights or SHIPPED_WEIGHTS / config.name))
     _fill(networks, folder, place.device)
-    finish_transformer(transformer, place)
+    if "transformer" in parts:
+        finish_transformer(transformer, place)
     return Components(
         config=config,
         transformer=transformer,
