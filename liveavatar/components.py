@@ -29,6 +29,7 @@ from liveavatar.model.transformer import S2VTransformer
 from liveavatar.streaming.conditions import Conditions, VoiceConditions
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
+ALL_PARTS = frozenset({"transformer", "codec", "voice", "text"})  # networks that a process may hold or do without
 RANDOM, RANDOM_TINY = "random", "random-tiny"  # names that may stand where a weights folder is asked for
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Size = tuple[int, int]  # width and height in pixels
@@ -86,18 +87,24 @@ def placement(device: str = "cpu", dtype: str | None = None, fp8: bool = False, 
 
 
 def build(
-    profile: str, weights: Path | str | None, place: Placement, size: Size | None = None, variant: str | None = None
+    profile: str,
+    weights: Path | str | None,
+    place: Placement,
+    size: Size | None = None,
+    parts: frozenset[str] = ALL_PARTS,
+    variant: str | None = None,
 ) -> Components:
     """The components of a profile from a folder (None: the shipped weights), or of random weights.
 
     weights: a folder, "random" (the profile's own sizes) or "random-tiny". size: width and height of the video, for
-    profiles whose weights know more than one. variant: one of those that lie beside the folder's generator (nano).
-    Raises ValueError for an unknown profile and a size that does not fit, WeightsError for what is wrong with a folder or
-    is not in it.
+    profiles whose weights know more than one. parts: what this process uses; other networks are not loaded and take no
+    memory (the official profile's encoders raise when they are asked). variant: one of those that lie beside the folder's
+    generator (nano). Raises ValueError for an unknown profile and a size that does not fit, WeightsError for what is wrong
+    with a folder or is not in it.
     """
     config = profile_named(profile)
     if profile == "nano":
-        return _nano(config, weights, place, size, variant)
+        return _nano(config, weights, place, size, parts, variant)
     if variant is not None:
         raise ValueError(f"variant={variant!r}: only nano's weights have variants; give another LoRA in the weights folder")
     from liveavatar.official_components import official, random_official
@@ -110,8 +117,8 @@ def build(
     if size is not None:
         config = replace(config, width=size[0], height=size[1])
     if weights in (RANDOM, RANDOM_TINY):
-        return random_official(config, place, is_tiny=weights == RANDOM_TINY)
-    return official(config, Path(weights), place)
+        return random_official(config, place, weights == RANDOM_TINY, parts)
+    return official(config, Path(weights), place, parts)
 
 
 def finish_transformer(model: S2VTransformer, place: Placement) -> S2VTransformer:
@@ -128,7 +135,12 @@ def finish_transformer(model: S2VTransformer, place: Placement) -> S2VTransforme
 
 
 def _nano(
-    config: ProfileConfig, weights: Path | str | None, place: Placement, size: Size | None, variant: str | None
+    config: ProfileConfig,
+    weights: Path | str | None,
+    place: Placement,
+    size: Size | None,
+    parts: frozenset[str],
+    variant: str | None,
 ) -> Components:
     if size is not None and size != (config.width, config.height):
         raise ValueError(f"size {size[0]}x{size[1]}: nano's weights know {config.width}x{config.height} only")
@@ -142,9 +154,12 @@ def _nano(
         "generator:words.": words,
         "generator:speech.": speech,
     }
+    if "transformer" not in parts:
+        del networks["generator:transformer."]
     folder = None if weights in (RANDOM, RANDOM_TINY) else open_weights(Path(weights or SHIPPED_WEIGHTS / config.name))
     _fill(networks, folder, place.device, variant)
-    finish_transformer(transformer, place)
+    if "transformer" in parts:
+        finish_transformer(transformer, place)
     return Components(
         config=config,
         transformer=transformer,

@@ -127,7 +127,7 @@ _ROLLOUT_VALUES: dict[str, tuple[str, ...]] = {
     "positions": ("bounded", "absolute"),
     "rope_factors": ("exact", "half"),
     "noise": ("block", "clip"),
-    "first_block": ("whole", "release"),
+    "first_block": ("whole", "release", "short"),
     "decoder": ("light", "vae"),
     "prime": ("reference", "still"),
     "decode": ("block", "end"),
@@ -168,6 +168,8 @@ class RolloutOptions:
     grid: noise levels of the steps. "uniform": evenly spaced (paper, dt = -1/T). "shifted": those, shifted once.
         "release": as diffusers' flow-match Euler scheduler spaces them. "release3": the release's levels of one step more,
         without the last, which hardly moves the latents.
+    guidance: how far the velocity is led away from what the model does without voice and with a negative prompt; 1: not at
+        all. Any other value doubles the evaluations.
     cache: "timestep" = one rolling cache per level, as in timestep-forcing; "clean" = one cache of finished blocks,
         written by an extra evaluation per block (Table 6, cannot be pipelined).
     window_past: past blocks that a block attends to besides itself. The release's ring of 4 counts the current one: 3.
@@ -196,7 +198,8 @@ class RolloutOptions:
         does not. The same function; bounded angles never lose precision.
     rope_factors: "exact", or "half": cosines and sines rounded to float16, as the release does.
     noise: drawn per "block", or per "clip" of `clip_blocks` blocks from seed + clip (release).
-    first_block: "whole" = 12 frames; "release" drops the first 3 of a stream.
+    first_block: "whole" = 12 frames; "release" drops the first 3 of a stream; "short" = one latent frame, 4 frames: it waits
+        for a third of the sound and costs a third of the work, so a stream's first frame comes sooner.
     decoder: the "light" streaming decoder, or the "vae"'s own.
     prime: what the decoder has seen before the stream: the "reference" latent, or 7 of the "still" picture (release).
     decode: after every "block", or clip by clip at the "end", each clip behind the coded frames before it (the release on
@@ -209,6 +212,7 @@ class RolloutOptions:
     steps: int = 4
     grid: str = "shifted"
     shift: float = 3.0
+    guidance: float = 1.0
     cache: str = "timestep"
     window_past: int = 3
     history_noise: float = 0.0
@@ -261,8 +265,15 @@ class RolloutOptions:
             )
         if self.decode == "end" and self.decoder != "vae":
             raise ValueError("decode='end' decodes whole clips, which the light decoder does not; set decoder='vae' with it")
-        if self.decode == "end" and self.first_block == "release":
-            raise ValueError("first_block='release' belongs to a stream; with decode='end' set first_block='whole'")
+        if self.decode == "end" and self.first_block != "whole":
+            raise ValueError(
+                f"first_block={self.first_block!r} belongs to a stream; with decode='end' set first_block='whole'"
+            )
+
+    @property
+    def evaluations(self) -> int:
+        """Model evaluations per block (NFE): steps, the clean pass where there is one, each twice with guidance."""
+        return (self.steps + (self.cache == "clean")) * (1 if self.guidance == 1 else 2)
 
 
 def released_rollout() -> RolloutOptions:

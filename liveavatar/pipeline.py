@@ -16,8 +16,9 @@ from liveavatar.components import SHIPPED_WEIGHTS, Components, Size, build, plac
 from liveavatar.config import RolloutOptions
 from liveavatar.model.codec import ClipDecoder, VaeStreamDecoder
 from liveavatar.model.light_decoder import LightStreamDecoder
-from liveavatar.streaming.picture import picture_latents, recoder
+from liveavatar.streaming.picture import PictureLatents, picture_latents, recoder
 from liveavatar.streaming.prompts import TextKeys
+from liveavatar.streaming.rollout import Recode
 from liveavatar.streaming.session import Session, StreamDecoder, StreamParts, Texts
 from liveavatar.streaming.text import TextEachCall
 
@@ -59,25 +60,34 @@ class Pipeline:
         sample_id: str = "",
         options: RolloutOptions | None = None,
         prompts: Iterable[TimedPrompt] = (),
+        negative_prompt: str = "",
     ) -> Session:
         """Start a stream from a picture (uint8 [H, W, 3] of the profile's size).
 
-        prompts: others that begin to hold in mid-stream, see `Session.set_prompt`.
+        prompts: others that begin to hold in mid-stream, see `Session.set_prompt`. negative_prompt: for guidance.
         """
+        options = options or self.config.rollout
+        coded, conditions = self.code(reference, options), self.components.conditions(options)
+        decoder, texts = self.decoder(reference, options, coded), self.texts_of(options)
+        recode = self.recode(reference, options)
+        parts = StreamParts(self.transformer, conditions, decoder, texts, coded.sink, coded.motion, recode)
+        session = Session(parts, self.config, options, prompt, (seed, sample_id), negative_prompt)
+        for from_s, later in prompts:
+            session.set_prompt(later, from_s)
+        return session
+
+    def code(self, reference: np.ndarray, options: RolloutOptions) -> PictureLatents:
+        """What a stream with these options makes of its picture (uint8 [H, W, 3] of the profile's size)."""
         expected = (self.config.height, self.config.width, 3)
         if reference.shape != expected or reference.dtype != np.uint8:
             given = f"{reference.dtype} {reference.shape}"
             raise ValueError(f"reference is {given}; give uint8 {expected}, as inputs.read_picture makes it")
-        options = options or self.config.rollout
         picture = self._as_video(reference)
-        coded = picture_latents(self.codec, picture, options, self.config.transformer.motion_latents)
-        recode = recoder(self.codec, self.encode_picture(reference)) if options.aas_content == "recoded" else None
-        conditions, decoder = self.components.conditions(options), self._decoder(options, picture, coded.priming)
-        parts = StreamParts(self.transformer, conditions, decoder, self._texts(options), coded.sink, coded.motion, recode)
-        session = Session(parts, self.config, options, prompt, (seed, sample_id))
-        for from_s, later in prompts:
-            session.set_prompt(later, from_s)
-        return session
+        return picture_latents(self.codec, picture, options, self.config.transformer.motion_latents)
+
+    def recode(self, reference: np.ndarray, options: RolloutOptions) -> Recode | None:
+        """For aas_content="recoded": what makes a picture of a stream's first latent frame, and codes it again."""
+        return recoder(self.codec, self.encode_picture(reference)) if options.aas_content == "recoded" else None
 
     def encode_picture(self, picture: np.ndarray) -> Tensor:
         """uint8 [H, W, 3] -> float32 latent [1, z, 1, h, w], coded alone."""
@@ -88,21 +98,21 @@ class Pipeline:
         device = next(self.codec.parameters()).device
         return torch.from_numpy(picture.copy()).to(device).permute(2, 0, 1)[None, :, None].float() / 127.5 - 1
 
-    def _texts(self, options: RolloutOptions) -> Texts:
+    def texts_of(self, options: RolloutOptions) -> Texts:
         """A prompt's keys and values per layer: kept, or made anew in each evaluation."""
         if options.text_keys == "cached":
             return self.texts
         return lambda prompt: TextEachCall(self.transformer, self.components.prompt_rows(prompt))
 
-    def _decoder(self, options: RolloutOptions, picture: Tensor, priming: Tensor) -> StreamDecoder:
+    def decoder(self, reference: np.ndarray, options: RolloutOptions, coded: PictureLatents) -> StreamDecoder:
         """The decoder that the options name, which has seen the still picture: what comes out next are whole blocks."""
         if options.decode == "end":
-            return ClipDecoder(self.codec, picture, options.still_frames)
+            return ClipDecoder(self.codec, self._as_video(reference), options.still_frames)
         if options.decoder == "light" and self.components.light is None:
             raise ValueError(f"decoder='light': profile {self.config.name} has none; use decoder='vae'")
         light = self.components.light if options.decoder == "light" else None
         decoder = VaeStreamDecoder(self.codec) if light is None else LightStreamDecoder(light)
-        decoder.prime(priming)
+        decoder.prime(coded.priming)
         return decoder
 
     def generate(
@@ -165,4 +175,4 @@ def load(
     of 16. variant: of nano's weights, trained otherwise (docs/nano.md names them).
     Raises ValueError for what does not exist, WeightsError for what is wrong with a folder.
     """
-    return Pipeline(build(profile, weights, placement(device, dtype, fp8, offload), size, variant))
+    return Pipeline(build(profile, weights, placement(device, dtype, fp8, offload), size, variant=variant))
