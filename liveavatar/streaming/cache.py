@@ -37,6 +37,7 @@ class RollingCache:
         like = torch.zeros(()) if like is None else like
         self.keys, self.values = self._allocated(shape, like), self._allocated(shape, like)
         self.placed: tuple[float, ...] | None = None
+        self._views: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
 
     def _allocated(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Zeros where this cache keeps its tensors; like: a tensor of the device that attends."""
@@ -45,13 +46,20 @@ class RollingCache:
     def write(self, layer: int, block: int, keys: Tensor, values: Tensor, table: Tensor, rotate: Rotate = rotate) -> None:
         """Overwrite the oldest slot with block `block`'s keys, rotated by `table`, and values [B, heads, tokens, d]."""
         start = self.beside + block % self.slots * self.block_tokens
-        rotate_into(self.keys[layer, :, :, start : start + self.block_tokens], keys, table, rotate)
-        self.values[layer, :, :, start : start + self.block_tokens] = values
+        own_keys, own_values = self._tokens(start, start + self.block_tokens)[layer]
+        rotate_into(own_keys, keys, table, rotate)
+        own_values.copy_(values)
 
     def read(self, layer: int, block: int) -> tuple[Tensor, Tensor]:
         """Views of the conditioning and all filled slots, in slot order, once block `block` is written."""
-        filled = self.beside + min(block + 1, self.slots) * self.block_tokens
-        return self.keys[layer, :, :, :filled], self.values[layer, :, :, :filled]
+        return self._tokens(0, self.beside + min(block + 1, self.slots) * self.block_tokens)[layer]
+
+    def _tokens(self, start: int, end: int) -> list[tuple[Tensor, Tensor]]:
+        """Views of tokens start..end of each layer, keys and values. There are few such pieces: each is cut out once."""
+        if (start, end) not in self._views:
+            pieces = (self.keys[..., start:end, :], self.values[..., start:end, :])
+            self._views[start, end] = list(zip(*(piece.unbind(0) for piece in pieces), strict=True))
+        return self._views[start, end]
 
     def blocks_in_slot_order(self, block: int) -> list[int]:
         """Which block each filled slot holds, once block `block` is written."""
