@@ -40,6 +40,7 @@ class RollingCache:
         like = torch.zeros(()) if like is None else like
         self.keys, self.values = self._allocated(shape, like), self._allocated(shape, like)
         self.placed: tuple[float, ...] | None = None
+        self._views: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
 
     def _allocated(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Zeros where this cache keeps its tensors; like: a tensor of the device that attends."""
@@ -47,9 +48,9 @@ class RollingCache:
 
     def write(self, layer: int, block: int, keys: Tensor, values: Tensor, table: Tensor, rotate: Rotate = rotate) -> None:
         """Overwrite the oldest slot with block `block`'s keys, rotated by `table`, and values [B, heads, tokens, d]."""
-        place = self.place_of(block)
-        rotate_into(self.keys[layer, :, :, place], keys, table, rotate)
-        self.values[layer, :, :, place] = values
+        own_keys, own_values = self._tokens(self.place_of(block))[layer]
+        rotate_into(own_keys, keys, table, rotate)
+        own_values.copy_(values)
 
     def place_of(self, block: int) -> slice:
         """Where block `block`'s tokens stand."""
@@ -59,13 +60,21 @@ class RollingCache:
     def read(self, layer: int, block: int) -> tuple[Tensor, Tensor]:
         """Views of the conditioning and all filled slots, in slot order, once block `block` is written."""
         filled = self.beside + min(block + 1, self.slots) * self.block_tokens
-        keys, values = self.keys[layer, :, :, :filled], self.values[layer, :, :, :filled]
+        keys, values = self._tokens(slice(0, filled))[layer]
         if self.missing and block < self.slots:  # a short first block is in the window: copied, for this while only
             return self._without_gap(keys), self._without_gap(values)
         return keys, values
 
     def _without_gap(self, held: Tensor) -> Tensor:
         return torch.cat([held[..., : self.beside, :], held[..., self.beside + self.missing :, :]], dim=-2)
+
+    def _tokens(self, place: slice) -> list[tuple[Tensor, Tensor]]:
+        """Views of a run of each layer's tokens, keys and values. There are few such runs: each is cut out once."""
+        run = (place.start, place.stop)
+        if run not in self._views:
+            pieces = (self.keys[..., place, :], self.values[..., place, :])
+            self._views[run] = list(zip(*(piece.unbind(0) for piece in pieces), strict=True))
+        return self._views[run]
 
     def blocks_in_slot_order(self, block: int) -> list[int]:
         """Which block each filled slot holds, once block `block` is written."""

@@ -19,7 +19,7 @@ from liveavatar.config import FRAMES_PER_LATENT, RolloutOptions
 from liveavatar.model.attention import Context, Seen
 from liveavatar.model.positions import TokenGrid
 from liveavatar.model.rope import Rotate, half_precision
-from liveavatar.model.transformer import Levels, S2VTransformer, Voice
+from liveavatar.model.transformer import Levels, S2VTransformer, StepConstants, Voice
 from liveavatar.streaming.cache import RollingCache
 from liveavatar.streaming.flow import euler_step, level_grid, model_time
 from liveavatar.streaming.history import disturb
@@ -104,8 +104,9 @@ class Rollout:
         self.key, self.recode = key, recode
         self.caches = [self._new_cache() for _ in (self.own if options.cache == "timestep" else range(1))]
         self.next_block = 0
-        self._fixed_levels: dict[float, Levels] = {}
-        self._embedded: dict[float, Tensor] = {}
+        self._embedded: dict[tuple[float, ...], Tensor] = {}  # times -> [times, B, 1, D]
+        self._levels: tuple[Voice | None, dict[float, Levels]] = (None, {})
+        self._constants: dict[float, tuple[Tensor | None, StepConstants]] = {}
         self._newest_table: tuple[int, Tensor] | None = None
         self._new_sink: SinkSource | None = adapted  # until it is the sink
         self._new_sink_text: Sequence[Seen] | None = None
@@ -163,7 +164,8 @@ class Rollout:
         context = self._context(cache, block, self._table(block, x.device))
         cond = self.sink.held(block, step).latent if self.model.config.cond_source == "sink" else pose
         time = model_time(self.levels[step])
-        return self.model.step(x, time, voice, self.text, context, cond, self._levels_at(time, x, voice))
+        levels, constants = self._levels_at(time, x, voice), self._constants_at(time, cond)
+        return self.model.step(x, time, voice, self.text, context, cond, levels, constants)
 
     def set_sink(self, latent: Tensor, motion: Tensor | None = None, from_block: int = 0) -> None:
         """Let blocks from `from_block` on attend to another picture [1, C, 1, H, W]; motion None: the same."""
@@ -226,18 +228,33 @@ class Rollout:
         return self._newest_table[1]
 
     def _levels_at(self, time: float, x: Tensor, voice: Voice) -> Levels | None:
-        """What the model makes of a time: kept for the whole stream, but for the voice where that is heard there too."""
+        """What the model makes of a time: kept for the whole stream, or for a block where the voice is heard there too."""
         if torch.is_grad_enabled():
             return None
-        if time not in self._embedded:
-            times = torch.full((x.shape[0], 1), time, dtype=torch.float64, device=x.device)
-            self._embedded[time] = self.model.embed_times(times)
-        embedded = self._embedded[time]
-        if self.model.config.voice_in_time:
-            return self.model.levels(embedded, voice.pooled)
-        if time not in self._fixed_levels:
-            self._fixed_levels[time] = self.model.levels(embedded)
-        return self._fixed_levels[time]
+        heard, levels = self._levels
+        of_voice = voice if self.model.config.voice_in_time else None
+        if heard is not of_voice or time not in levels:
+            # All times at once: the projection's weights are read once per block instead of once per step.
+            embedded, pooled = self._embedded_times(x), None if of_voice is None else of_voice.pooled
+            levels = dict(zip(map(model_time, self.levels), self.model.levels_of_times(embedded, pooled), strict=True))
+            self._levels = (of_voice, levels)
+        return levels[time]
+
+    def _embedded_times(self, x: Tensor) -> Tensor:
+        """All times of a block through the model's embedding [times, B, 1, D]; made once."""
+        times = tuple(map(model_time, self.levels))
+        if times not in self._embedded:
+            given = torch.tensor(times, dtype=torch.float64, device=x.device)
+            self._embedded[times] = self.model.embed_times(given[:, None, None].expand(-1, x.shape[0], 1))
+        return self._embedded[times]
+
+    def _constants_at(self, time: float, cond: Tensor | None) -> StepConstants | None:
+        """What the model makes of a time and of the latents beside the noisy ones: kept while those are the same."""
+        if torch.is_grad_enabled():
+            return None
+        if time not in self._constants or self._constants[time][0] is not cond:
+            self._constants[time] = (cond, self.model.constants(time, cond))
+        return self._constants[time][1]
 
     def _context(self, cache: RollingCache, block: int, table: Tensor) -> Context:
         return StreamContext(cache, block, table, self.model.rotate)

@@ -94,6 +94,7 @@ class RollingSink:
         self.steps = steps or range(options.steps)
         self._versions: list[_Version] = []  # oldest first; more than one only while steps disagree
         self._set_count = 0
+        self._reference: tuple[float, Tensor] | None = None  # where it was put last, and the rotation to there
 
     def prefill(
         self, model: S2VTransformer, latent: Tensor, text: Sequence[Seen], motion: Tensor | None = None
@@ -177,8 +178,9 @@ class RollingSink:
         if cache.placed is None or cache.placed[0] != wanted[0]:
             cache.values[..., : cache.beside, :] = made.values
         if made.motion is not None and (cache.placed is None or cache.placed[:2] != wanted[:2]):
-            self._write(cache, made.keys, slice(reference, cache.beside), self.grid.motion(motion_shift))
-        self._write(cache, made.keys, slice(reference), self.grid.frames(torch.tensor([wanted[2]])))
+            motion = self._factors(self.grid.motion(motion_shift), made.keys.device)
+            self._write(cache, made.keys, slice(reference, cache.beside), motion)
+        self._write(cache, made.keys, slice(reference), self._reference_factors(wanted[2], made.keys.device))
         cache.placed = wanted
 
     def _version(self, block: int, step: int) -> _Version:
@@ -194,8 +196,14 @@ class RollingSink:
     def _of_step(self, version: _Version, step: int) -> Prefilled:
         return version.per_step[min(step - self.steps.start, len(version.per_step) - 1)]
 
-    def _write(self, cache: RollingCache, keys: Tensor, tokens: slice, table: Tensor) -> None:
-        cache.keys[..., tokens, :] = rotate(keys[..., tokens, :], self._factors(table, keys.device))
+    def _write(self, cache: RollingCache, keys: Tensor, tokens: slice, factors: Tensor) -> None:
+        cache.keys[..., tokens, :] = rotate(keys[..., tokens, :], factors)
+
+    def _reference_factors(self, position: float, device: torch.device) -> Tensor:
+        """The reference's rotation; kept, as the caches of all steps often want it at one place."""
+        if self._reference is None or self._reference[0] != position:
+            self._reference = (position, self._factors(self.grid.frames(torch.tensor([position])), device))
+        return self._reference[1]
 
     def _factors(self, table: Tensor, device: torch.device) -> Tensor:
         return (half_precision(table) if self.options.rope_factors == "half" else table).to(device)

@@ -36,7 +36,7 @@ from liveavatar.tpp.order import StreamOrder
 from liveavatar.tpp.sources import Source, WholeSound
 from liveavatar.tpp.watch import Fault, StageFaultError
 from liveavatar.tpp.workplace import EngineOptions
-from tests.liveavatar.tiny import tiny_profile
+from tests.liveavatar.tiny import tiny_profile, tiny_speech
 
 CPU = torch.device("cpu")
 CONTEXT = mp.get_context("forkserver")
