@@ -174,7 +174,7 @@ def test_named_sets_have_their_sizes_and_balance():
     specs = draw_set("short", "full")
     assert len(specs.samples) == 100
     assert set(Counter((s.style, s.composition) for s in specs.samples).values()) == {8, 9}
-    assert max(Counter(s.voice for s in specs.samples).values()) <= 7
+    assert max(Counter(s.voice for s in specs.samples).values()) <= 8  # voices fit the genders, so they are not all alike
     assert len({s.character.identity for s in specs.samples}) == 100
     long = draw_set("long", "full")
     assert len(long.samples) == 15
