@@ -6,9 +6,9 @@
     FOLDER/answers/KEY.json      its answer, whole, the moment it came
     FOLDER/stopped.json          why the asking ended before its time
 
-The asking process ends its requests in flight when the build that started it is gone, then goes too; the next build waits for
-that, and asks only what has no answer. Only the death of the asking process itself (a machine switched off) leaves a request
-begun and unanswered; it is asked again and counted as in doubt.
+The asking process ends its requests in flight when the build that started it is gone, then goes too; the next build waits
+for that, and asks only what has no answer. Only the death of the asking process itself (a machine switched off) leaves a
+request begun and unanswered; it is asked again and counted as in doubt.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ OK, REFUSED = "ok", "refused"
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for a request: status "ok" with the raw answer, or "refused" with a reason and the answer if there is one."""
+    """What came back for a request: status "ok" with the raw answer, or "refused" with a reason and the answer if there is
+    one.
+    """
 
     status: str
     request: dict[str, Any]
@@ -66,7 +68,9 @@ def ask_all(
     at_once: int = 4,
     on_answer: Callable[[], None] = lambda: None,
 ) -> dict[str, Answer]:
-    """The answer to every request, by key; what was answered before is not asked again. Raises ProviderError where it stopped."""
+    """The answer to every request, by key; what was answered before is not asked again. Raises ProviderError where it
+    stopped.
+    """
     if not requests:
         return {}
     write_json(folder / "plan.json", {"provider": provider, "options": dict(options), "at_once": at_once})
@@ -104,7 +108,9 @@ def main(folder: Path) -> None:
     threading.Thread(target=_wait_for_end, args=(alone,), daemon=True).start()
     with exclusive(folder / "lock", wait=True):
         plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-        requests = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "requests").glob("*.json"))}
+        requests = {
+            path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "requests").glob("*.json"))
+        }
         waiting = _unanswered(folder, requests)
         doubted = [key for key in waiting if (folder / "begun" / key).exists()]
         if doubted:

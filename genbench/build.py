@@ -1,7 +1,7 @@
 """Make a test set from its specs: pictures, voices and prompts for methods, the truth in a folder of its own.
 
-A build that was killed continues where it stopped, whatever killed it; the same specs and generators give the same bytes, in any
-folder and with any number of workers. What the quality gate refuses is made again with another seed, then listed.
+A build that was killed continues where it stopped, whatever killed it; the same specs and generators give the same bytes,
+in any folder and with any number of workers. What the quality gate refuses is made again with another seed, then listed.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def build_set(
 ) -> Manifest:
     """Build or finish the set in `folder`; `on_sample(made now?)` is called once for every sample.
 
-    Raises ValueError for another set in the folder, DiskFullError, ProviderError; whatever it raises, finished samples are kept
-    and the same call goes on from them.
+    Raises ValueError for another set in the folder, DiskFullError, ProviderError; whatever it raises, finished samples are
+    kept and the same call goes on from them.
     """
     production = production or Production()
     if production.kind != specs.kind and specs.kind != "files":
@@ -125,7 +125,11 @@ def _to_repeat(specs: SetSpec, notes: dict[str, Note], production: Production) -
     """(index, next attempt, failures so far) of samples that fail and may be made again; all in the order of the set."""
     failing = {name: note.reasons for name, note in notes.items() if note.reasons}
     again = []
-    if not any(_may_repeat(specs, index, notes[spec.id], production) for index, spec in enumerate(specs.samples) if spec.id in failing):
+    if not any(
+        _may_repeat(specs, index, notes[spec.id], production)
+        for index, spec in enumerate(specs.samples)
+        if spec.id in failing
+    ):
         # Likeness is judged over pictures that passed everything else, so that it depends on no order of making.
         failing |= duplicate_reasons([note for name, note in notes.items() if name not in failing], specs, production.gate)
     for index, spec in enumerate(specs.samples):
@@ -313,7 +317,9 @@ def _start_worker(folder: Path, production: Production) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-    _WORKER.update(folder=folder, production=production, makers=Makers(production), examiners=make_examiners(production.gate))
+    _WORKER.update(
+        folder=folder, production=production, makers=Makers(production), examiners=make_examiners(production.gate)
+    )
 
 
 def _make_in_worker(job: Job) -> Note:

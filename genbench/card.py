@@ -73,7 +73,7 @@ def _speech(manifest: Manifest) -> str:
     if manifest.segments_s:
         spans = ", ".join(f"{start}-{stop} s" for start, stop in manifest.segments_s)
         text += (
-            f"\n\nFor endless streams a voice is repeated ({manifest.long_audio.get('rule', '')}); scored segments: {spans}. "
+            f"\n\nFor endless streams a voice is repeated ({manifest.long_audio.get('rule', '')}); scored: {spans}. "
             "`genbench export --form long-audio` writes them."
         )
     return text
@@ -87,7 +87,10 @@ def _gate(manifest: Manifest) -> str:
     lines = ["| check | limit | passed | not done | lowest | median | highest |", "|---|---|---|---|---|---|---|"]
     lines += [_gate_line(name, found) for name, found in checks.items()]
     again = [sample for sample in manifest.samples if sample.attempt]
-    lines += ["", f"Made again before they passed: {len(again)} samples{_reasons(again)}. Left out: {len(manifest.left_out)}."]
+    lines += [
+        "",
+        f"Made again before they passed: {len(again)} samples{_reasons(again)}. Left out: {len(manifest.left_out)}.",
+    ]
     lines += [f"- {one['id']}: {'; '.join(one['reasons'])}" for one in manifest.left_out]
     boxes = Counter(sample.face_box_source for sample in manifest.samples)
     lines.append(f"\nFace boxes: {', '.join(f'{source} {count}' for source, count in boxes.items())}.")
@@ -125,14 +128,16 @@ def _rights(manifest: Manifest) -> str:
             licences.setdefault(kind, Counter())[licence] += 1
     lines = [f"- {kind}: {'; '.join(counts)}" for kind, counts in licences.items()]
     lines.append(f"- consent: {manifest.consent}")
-    passing = "may be passed on under these licences" if manifest.redistributable else "may not be passed on: share the manifest"
+    passing = (
+        "may be passed on under these licences" if manifest.redistributable else "may not be passed on: share the manifest"
+    )
     lines.append(f"- the media {passing}")
     return "\n".join(lines)
 
 
 def _use(manifest: Manifest) -> str:
     return (
-        "A method may see `samples/ID/reference.png`, `speech.wav` and `prompt.txt`, nothing else; `truth/` is for control rows and "
-        f"for checking metrics.\n\n`python -m genbench check FOLDER` re-hashes every file. Cite the set as {manifest.name} "
+        "A method may see `samples/ID/reference.png`, `speech.wav` and `prompt.txt`, nothing else; `truth/` is for control "
+        f"rows and for checking metrics.\n\n`python -m genbench check FOLDER` re-hashes every file. Cite the set as {manifest.name} "
         f"({manifest.suite}), digest {manifest.digest[:16]}."
     )

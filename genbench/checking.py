@@ -15,7 +15,9 @@ from genbench.quality import Check, Gate, failures, likeness_print, near_duplica
 
 @dataclass(frozen=True)
 class Findings:
-    """failures: lines, empty where the set passes. not_done: checks without a model, and on how many samples. done: how many ran."""
+    """failures: lines, empty where the set passes. not_done: checks without a model, and on how many samples. done: how
+    many ran.
+    """
 
     manifest: Manifest
     failures: tuple[str, ...]

@@ -1,4 +1,5 @@
-"""The command line of genbench: sets are listed, built, checked, described, imported and exported; training shards are written.
+"""The command line of genbench: sets are listed, built, checked, described, imported and exported; training shards are
+written.
 
 Only argument parsing lives at the top; each command imports what it needs, so `--help` answers at once.
 """
@@ -97,13 +98,13 @@ def _add_build(verbs: argparse._SubParsersAction) -> None:
 
 def _add_import(verbs: argparse._SubParsersAction) -> None:
     importing = verbs.add_parser("import", help="take in an exported set, or cut an in-domain set from talking videos")
-    importing.add_argument("source", type=Path, nargs="?", help="an exported set: its folder or the folder of its tar shards")
+    importing.add_argument("source", type=Path, nargs="?", help="an exported set: its folder, or that of its tar shards")
     importing.add_argument("--videos", type=Path, help="folder of talking videos instead")
     importing.add_argument("--out", type=Path, required=True, help="folder of the new set")
     importing.add_argument("--scores", type=Path, help="table of scores per video (.csv or JSON lines) with a `clip` column")
     importing.add_argument("--keep", action="append", default=[], help="rule such as 'sync_c>=3'; repeatable")
     importing.add_argument("--clips", type=int, default=50, help="how many clips; default: 50")
-    importing.add_argument("--held-out", type=float, default=0.05, help="share of the videos that is held out; default: 0.05")
+    importing.add_argument("--held-out", type=float, default=0.05, help="share of the videos held out; default: 0.05")
     importing.add_argument("--seconds", type=float, nargs=2, default=(5.0, 10.0), metavar=("LOW", "HIGH"))
     importing.add_argument("--boxes", type=Path, help="JSON file of face boxes by clip id or video name")
     importing.add_argument("--prompts", type=Path, help="JSON file of prompts by video name")
@@ -150,4 +151,5 @@ def _run(name: str):  # type: ignore[no-untyped-def]
 
 def _message(error: BaseException) -> str:
     # An OSError of ours has an error number before its words.
-    return str(error.args[1]) if isinstance(error, OSError) and len(error.args) > 1 and error.filename is None else str(error)
+    is_ours = isinstance(error, OSError) and len(error.args) > 1 and error.filename is None
+    return str(error.args[1]) if is_ours else str(error)

@@ -77,7 +77,10 @@ def check(options: argparse.Namespace) -> int:
         print(f"not done: {name} on {count} samples")
     what = "every file as made" if options.hashes_only else f"every file as made, {findings.done} checks done"
     verdict = f"{len(findings.failures)} failed" if findings.failures else "none failed"
-    print(f"{manifest.name} ({manifest.suite}): {len(manifest.samples)} samples, {what}, {verdict}, digest {manifest.digest[:16]}")
+    print(
+        f"{manifest.name} ({manifest.suite}): {len(manifest.samples)} samples, {what}, {verdict}, "
+        f"digest {manifest.digest[:16]}"
+    )
     return EXIT_INCOMPLETE if findings.failures else EXIT_OK
 
 
@@ -121,7 +124,10 @@ def import_set(options: argparse.Namespace) -> int:
             progress.close()
         for one in manifest.left_out:
             print(f"left out: {one['id']}: {'; '.join(one['reasons'])}")
-    print(f"{manifest.name} ({manifest.suite}): {len(manifest.samples)} samples, digest {manifest.digest[:16]}, in {options.out}")
+    print(
+        f"{manifest.name} ({manifest.suite}): {len(manifest.samples)} samples, digest {manifest.digest[:16]}, "
+        f"in {options.out}"
+    )
     return EXIT_OK
 
 
@@ -171,7 +177,9 @@ def _planned(options: argparse.Namespace) -> tuple[Any, Any]:
     given: dict[str, Any] = {name: getattr(options, name) for name in ("text", "image", "speech", "licence", "consent")}
     given["boxes"] = read_boxes(options.boxes) if options.boxes else None
     folders = {"image": options.pictures, "speech": options.recordings}
-    production = read_production(options.config, folders={role: str(path) for role, path in folders.items() if path}, **given)
+    production = read_production(
+        options.config, folders={role: str(path) for role, path in folders.items() if path}, **given
+    )
     size = SETS[options.set_name, options.suite]
     if options.limit is not None:
         size = replace(size, samples=min(options.limit, size.samples))
@@ -195,15 +203,19 @@ def _print_plan(specs: Any, production: Any, estimate: dict[str, Any]) -> None:
     from genbench.coverage import coverage_lines
 
     seconds = sum(sample.duration_s for sample in specs.samples)
-    print(f"{specs.set_name} ({specs.suite}): {len(specs.samples)} samples, {seconds / 60:.1f} minutes of speech; words by "
-          f"{production.text}, pictures by {production.image}, speech by {production.speech}")
+    print(
+        f"{specs.set_name} ({specs.suite}): {len(specs.samples)} samples, {seconds / 60:.1f} minutes of speech; words by "
+        f"{production.text}, pictures by {production.image}, speech by {production.speech}"
+    )
     print("\n".join(coverage_lines([(s.style, s.framing, s.view) for s in specs.samples])))
     if estimate:
         print(f"estimated, one attempt each: {_cost_line(estimate)}")
 
 
 def _cost_line(usage: dict[str, Any]) -> str:
-    cost = f", {usage['cost']:g} in the currency of your prices" if "cost" in usage else " (no prices set: price_in, price_out)"
+    cost = (
+        f", {usage['cost']:g} in the currency of your prices" if "cost" in usage else " (no prices set: price_in, price_out)"
+    )
     return f"{usage['requests']} requests, {usage['input_tokens']} tokens in, {usage['output_tokens']} tokens out{cost}"
 
 

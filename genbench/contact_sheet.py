@@ -54,7 +54,9 @@ def contact_sheet(manifest: Manifest) -> bytes:
 def _groups(samples: Sequence[Sample]) -> list[tuple[str, list[Sample]]]:
     """Samples by style, within a style by composition."""
     styles = [*STYLES, *sorted({sample.style for sample in samples} - set(STYLES))]
-    grouped = [(style, sorted((s for s in samples if s.style == style), key=lambda s: (s.composition, s.id))) for style in styles]
+    grouped = [
+        (style, sorted((s for s in samples if s.style == style), key=lambda s: (s.composition, s.id))) for style in styles
+    ]
     return [(style, members) for style, members in grouped if members]
 
 
@@ -63,9 +65,11 @@ def _draw_head(draw: Any, manifest: Manifest) -> None:
     low, high = (pick(sample.duration_s for sample in manifest.samples) for pick in (min, max))
     draw.text((MARGIN, 34), f"{manifest.name}  ·  {manifest.suite}", fill=_INK, font=_font(38))
     makers = ", ".join(f"{role} by {made.get('name', '?')}" for role, made in manifest.providers.items())
-    line = f"{len(manifest.samples)} samples  ·  {seconds / 60:.1f} min of speech, {low:.1f} to {high:.1f} s each  ·  seed {manifest.seed}"
+    speech = f"{seconds / 60:.1f} min of speech, {low:.1f} to {high:.1f} s each"
+    line = f"{len(manifest.samples)} samples  ·  {speech}  ·  seed {manifest.seed}"
     draw.text((MARGIN, 86), line, fill=_INK, font=_font(20))
-    draw.text((MARGIN, 114), f"digest {manifest.digest[:32]}  ·  {makers}", fill=_GREY, font=_font(18))
+    line = f"digest {manifest.digest[:32]}  ·  {makers}  ·  white frames: face boxes"
+    draw.text((MARGIN, 114), line, fill=_GREY, font=_font(18))
 
 
 def _draw_coverage(draw: Any, samples: Sequence[Sample], top: int) -> None:
@@ -76,7 +80,9 @@ def _draw_coverage(draw: Any, samples: Sequence[Sample], top: int) -> None:
         draw.text((MARGIN + _NAME_W + index * _CELL_W + _CELL_W / 2, y + 20), name, fill=_GREY, font=_font(15), anchor="mm")
     for style, counts in rows:
         y += _CELL_H
-        draw.text((MARGIN, y + _CELL_H / 2), style, fill=_tint(style) if style != "all" else _INK, font=_font(19), anchor="lm")
+        draw.text(
+            (MARGIN, y + _CELL_H / 2), style, fill=_tint(style) if style != "all" else _INK, font=_font(19), anchor="lm"
+        )
         for index, count in enumerate(counts):
             x = MARGIN + _NAME_W + index * _CELL_W
             is_sum = style == "all" or index == len(counts) - 1
@@ -84,7 +90,7 @@ def _draw_coverage(draw: Any, samples: Sequence[Sample], top: int) -> None:
                 share = count / most
                 shade = tuple(round(251 + (tone - 251) * 0.75 * share) for tone in _tint(style))
                 draw.rounded_rectangle((x + 2, y + 2, x + _CELL_W - 2, y + _CELL_H - 2), 6, fill=shade, outline=_LINE)
-            text = str(count) if count or is_sum else "–"
+            text = str(count) if count or is_sum else "-"
             draw.text((x + _CELL_W / 2, y + _CELL_H / 2), text, fill=_INK if count else _GREY, font=_font(18), anchor="mm")
 
 
@@ -93,7 +99,9 @@ def _draw_tile(sheet: Image.Image, draw: Any, sample: Sample, corner: tuple[int,
 
     picture = Image.fromarray(read_pixels(sample.inputs().image))
     scale = min(size[0] / picture.width, size[1] / picture.height)
-    small = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.LANCZOS)
+    small = picture.resize(
+        (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.LANCZOS
+    )
     x, y = corner[0] + (size[0] - small.width) // 2, corner[1] + (size[1] - small.height) // 2
     sheet.paste(small, (x, y))
     if sample.face_box is not None:

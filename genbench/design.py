@@ -33,7 +33,8 @@ def shuffled(items: Sequence[T], source: random.Random) -> list[T]:
 
 
 def lay_out(count: int, styles: Sequence[str], compositions: Sequence[str], source: random.Random) -> list[Place]:
-    """`count` places; every style, composition and pair as often as any other (to within one), women and men in each pair."""
+    """`count` places; every style, composition and pair as often as any other (to within one), women and men in each pair.
+    """
     styles, compositions = shuffled(styles, source), shuffled(compositions, source)
     # A step of both words meets lcm(S, C) pairs; then one word moves on by itself to meet the others.
     turn = lcm(len(styles), len(compositions))
@@ -57,7 +58,8 @@ def rotate(groups: Sequence[Hashable], levels: Sequence[T]) -> list[T]:
 
 
 def latin_ranks(groups: Sequence[Hashable], source: random.Random) -> list[tuple[int, int]]:
-    """(rank, group size) per place: within a group every rank 0..size-1 once, in random order (a Latin hypercube's column)."""
+    """(rank, group size) per place: within a group every rank 0..size-1 once, in random order (a Latin hypercube's column).
+    """
     members: dict[Hashable, list[int]] = defaultdict(list)
     for place, group in enumerate(groups):
         members[group].append(place)

@@ -169,9 +169,7 @@ def _worded(spec: SampleSpec, plan: _Plan, index: int) -> SampleSpec:
         scene=chosen["scene"],
         emotion=chosen["emotion"],
         prompt=looks.talking_prompt(who, chosen["scene"], chosen["emotion"]),
-        picture_prompt=looks.portrait_prompt(
-            spec.style, where.framing, where.view, who, chosen["scene"], chosen["emotion"]
-        ),
+        picture_prompt=looks.portrait_prompt(spec.style, where.framing, where.view, who, chosen["scene"], chosen["emotion"]),
     )
 
 

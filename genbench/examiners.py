@@ -29,8 +29,10 @@ class Networks:
         if gate.detector and gate.detector not in DETECTORS:
             raise ValueError(f"detector {gate.detector!r}; choose one of {', '.join(DETECTORS)}")
         if gate.detector and not Path(gate.detector_model).exists():
-            raise ProviderError(f"detector {gate.detector!r} needs its model on disk: quality.detector_model "
-                                f"({gate.detector_model or 'empty'} does not exist)")
+            raise ProviderError(
+                f"detector {gate.detector!r} needs its model on disk: quality.detector_model "
+                f"({gate.detector_model or 'empty'} does not exist)"
+            )
         self._gate = gate
         self._clip: _ClipAgreement | None = None
         self._detector: Any = None
@@ -88,7 +90,10 @@ class YuNet:
         detector = self._cv2.FaceDetectorYN.create(self._model, "", size)
         _, found = detector.detect(small)
         rows = [] if found is None else [row for row in found if float(row[-1]) >= self._score]
-        return [_clamped(row[0] / size[0], row[1] / size[1], (row[0] + row[2]) / size[0], (row[1] + row[3]) / size[1]) for row in rows]
+        return [
+            _clamped(row[0] / size[0], row[1] / size[1], (row[0] + row[2]) / size[0], (row[1] + row[3]) / size[1])
+            for row in rows
+        ]
 
 
 class Owl:
@@ -109,14 +114,21 @@ class Owl:
         height, width = pixels.shape[:2]
         # The network sees the picture in the corner of a square and answers in shares of that square.
         side = max(height, width)
-        given = self._processor(text=[[_QUERIES.get(style, _QUERIES["photo"])]], images=Image.fromarray(pixels), return_tensors="pt")
+        given = self._processor(
+            text=[[_QUERIES.get(style, _QUERIES["photo"])]], images=Image.fromarray(pixels), return_tensors="pt"
+        )
         with torch.no_grad():
             answer = self._model(**given)
         scores = answer.logits[0].sigmoid().amax(-1)
         found: list[tuple[float, Box]] = []
         for score, (x, y, w, h) in zip(scores.tolist(), answer.pred_boxes[0].tolist(), strict=True):
             if score >= self._score:
-                corners = ((x - w / 2) * side / width, (y - h / 2) * side / height, (x + w / 2) * side / width, (y + h / 2) * side / height)
+                corners = (
+                    (x - w / 2) * side / width,
+                    (y - h / 2) * side / height,
+                    (x + w / 2) * side / width,
+                    (y + h / 2) * side / height,
+                )
                 found.append((score, _clamped(*corners)))
         kept: list[Box] = []
         for _, box in sorted(found, reverse=True):

@@ -33,7 +33,8 @@ def export_set(
     shard_samples: int = 100,
     own_use: bool = False,
 ) -> list[Path]:
-    """Copy a set whose every hash is right. form: "folder", or "webdataset": tar files with the members of a sample together.
+    """Copy a set whose every hash is right. form: "folder", or "webdataset": tar files with the members of a sample
+    together.
 
     The same set gives the same bytes. Raises ValueError for media that may not be passed on, unless for own use.
     """
@@ -44,12 +45,18 @@ def export_set(
     manifest = load_manifest(folder)
     manifest.verify()
     if not manifest.redistributable and not own_use:
-        raise ValueError(f"{manifest.name} holds media that may not be passed on ({manifest.licence}); pass on the manifest, which "
-                         "says how to make it, or use --own-use for a copy of your own")
+        raise ValueError(
+            f"{manifest.name} holds media that may not be passed on ({manifest.licence}); pass on the manifest, which "
+            "says how to make it, or use --own-use for a copy of your own"
+        )
     out.mkdir(parents=True, exist_ok=True)
     entries = [entry for sample in manifest.samples for entry in sample.files(with_truth)]
     require_room(out, sum(entry.bytes for entry in entries), f"the export of {manifest.name}")
-    paths = _export_folder(manifest, out, entries) if form == "folder" else _export_tars(manifest, out, with_truth, shard_samples)
+    paths = (
+        _export_folder(manifest, out, entries)
+        if form == "folder"
+        else _export_tars(manifest, out, with_truth, shard_samples)
+    )
     shutil.copyfile(manifest.folder / MANIFEST_NAME, out / f".{MANIFEST_NAME}.part")
     os.replace(out / f".{MANIFEST_NAME}.part", out / MANIFEST_NAME)
     return [*paths, out / MANIFEST_NAME]
@@ -58,7 +65,8 @@ def export_set(
 def import_exported(source: Path, out: Path) -> Manifest:
     """A set from an exported folder or from tar shards beside their manifest.json; every byte is compared with the manifest.
 
-    Raises DamagedSetError for members that are missing, altered, unknown, or not plain files; ValueError for another set in `out`.
+    Raises DamagedSetError for members that are missing, altered, unknown, or not plain files; ValueError for another set in
+    `out`.
     """
     given = read_manifest(source)
     if (out / MANIFEST_NAME).exists() and read_manifest(out).digest != given.digest:
@@ -82,7 +90,9 @@ def import_exported(source: Path, out: Path) -> Manifest:
 
 
 def export_long_audio(folder: Path, out: Path, seconds: float) -> list[Path]:
-    """Each voice repeated to `seconds` (WAV), the scored segments that fit as files of their own, and segments.json with the rule."""
+    """Each voice repeated to `seconds` (WAV), the scored segments that fit as files of their own, and segments.json with
+    the rule.
+    """
     manifest = load_manifest(folder)
     if seconds <= 0:
         raise ValueError(f"seconds={seconds:g}; give a length above 0")
@@ -140,7 +150,11 @@ def members(sample: Sample, with_truth: bool = True) -> dict[str, FileEntry]:
     found = {f"{sample.id}.{ending}": getattr(sample, name) for name, ending in _ENDINGS.items()}
     found |= {f"{sample.id}.raw.{Path(entry.path).name}": entry for entry in sample.raw}
     if with_truth:
-        found |= {f"{sample.id}.truth{Path(entry.path).suffix}": entry for entry in (sample.truth_file, sample.truth_video) if entry}
+        found |= {
+            f"{sample.id}.truth{Path(entry.path).suffix}": entry
+            for entry in (sample.truth_file, sample.truth_video)
+            if entry
+        }
     return found
 
 
@@ -172,8 +186,10 @@ def _from_tars(manifest: Manifest, tars: list[Path]) -> Iterator[tuple[FileEntry
                         continue
                     opened = tar.extractfile(member) if member.isreg() and member.name in known else None
                     if opened is None:
-                        raise DamagedSetError(f"{path} has the member {member.name!r}, which is no plain file of this set; "
-                                              "nothing of it was used: get the set again from its source")
+                        raise DamagedSetError(
+                            f"{path} has the member {member.name!r}, which is no plain file of this set; "
+                            "nothing of it was used: get the set again from its source"
+                        )
                     yield known[member.name], opened
         except tarfile.TarError as error:
             raise DamagedSetError(f"{path} is no whole tar file ({error}); get it again") from error

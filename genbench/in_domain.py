@@ -1,7 +1,7 @@
 """An in-domain set with truth from a folder of talking videos: held out by name, filtered by scores, cut to short clips.
 
-The videos stay where they are and are not for passing on; the manifest holds names, times and scores, from which anyone with the
-same videos makes the same set again.
+The videos stay where they are and are not for passing on; the manifest holds names, times and scores, from which anyone
+with the same videos makes the same set again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ VIDEO_GATE = Gate(min_side=96, sharpness=5.0, level_db=(-45.0, -3.0), silence_s=
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """clips: how many, one per video. held_out: share of all videos, chosen by their names alone. seconds: length of a clip."""
+    """clips: how many, one per video. held_out: share of all videos, chosen by their names alone. seconds: length of a
+    clip.
+    """
 
     clips: int = 50
     held_out: float = 0.05
@@ -52,11 +54,15 @@ class ImportOptions:
     def __post_init__(self) -> None:
         low, high = self.seconds
         if self.clips < 1 or not 0 < self.held_out <= 1 or not 0.48 <= low <= high:
-            raise ValueError(f"clips={self.clips}, held_out={self.held_out}, seconds={self.seconds}; give at least 1 clip, a share in "
-                             "(0, 1] and 0.48 <= low <= high")
+            raise ValueError(
+                f"clips={self.clips}, held_out={self.held_out}, seconds={self.seconds}; give at least 1 clip, a share in "
+                "(0, 1] and 0.48 <= low <= high"
+            )
         if not self.licence or not self.consent:
-            raise ValueError("videos show real people: say under which licence (--licence) and with whose consent (--consent) they are "
-                             "used, e.g. --licence 'YouTube, research use' --consent 'published by the speakers'")
+            raise ValueError(
+                "videos show real people: say under which licence (--licence) and with whose consent (--consent) they are "
+                "used, e.g. --licence 'YouTube, research use' --consent 'published by the speakers'"
+            )
 
 
 def import_videos(
@@ -87,7 +93,9 @@ def import_videos(
             if len(samples) == options.clips:
                 break
             try:
-                sample, made_now = _clip(path, videos, out, options, known.get(path.stem, {}), boxes or {}, prompts or {}, fingerprint)
+                sample, made_now = _clip(
+                    path, videos, out, options, known.get(path.stem, {}), boxes or {}, prompts or {}, fingerprint
+                )
                 reasons = failures([Check(**check) for check in sample.checks])
             except ValueError as error:
                 reasons = [str(error)]
@@ -97,8 +105,10 @@ def import_videos(
             samples.append(sample)
             on_clip(made_now)
         if len(samples) < options.clips:
-            raise ValueError(f"{len(samples)} of {options.clips} clips could be cut from {len(chosen)} videos ({len(left_out)} left out, "
-                             f"the last: {left_out[-1] if left_out else 'none'}); lower --clips, raise --held-out or loosen --keep")
+            raise ValueError(
+                f"{len(samples)} of {options.clips} clips could be cut from {len(chosen)} videos ({len(left_out)} left out, "
+                f"the last: {left_out[-1] if left_out else 'none'}); lower --clips, raise --held-out or loosen --keep"
+            )
         manifest = _manifest(out, options, fingerprint, samples, left_out)
         write_json(out / MANIFEST_NAME, manifest.to_record())
     return load_manifest(out)
@@ -118,7 +128,9 @@ def _candidates(videos: Path, options: ImportOptions, scores: Scores) -> tuple[l
     names = [path.stem for path in found]
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
-        raise ValueError(f"two videos are called {twice[0]!r}; names without suffix must differ, since scores are found by them")
+        raise ValueError(
+            f"two videos are called {twice[0]!r}; names without suffix must differ, since scores are found by them"
+        )
     kept, left_out = [], []
     for path in found:
         if not is_held_out(path.stem, options.held_out):
@@ -185,7 +197,9 @@ def _clip(
 
 
 def _span(path: Path, options: ImportOptions) -> tuple[int, int]:
-    """(first frame, frames) of a clip: whole blocks, somewhere in the video. Raises ValueError where the video is too short."""
+    """(first frame, frames) of a clip: whole blocks, somewhere in the video. Raises ValueError where the video is too
+    short.
+    """
     source = python_random("in-domain span", options.seed, path.stem)
     low, high = options.seconds
     total = int(video_length_s(path) * FPS)
@@ -219,7 +233,9 @@ def _finished(out: Path, fingerprint: str) -> Manifest | None:
     if not (out / MANIFEST_NAME).exists():
         return None
     if read_manifest(out).spec_fingerprint != fingerprint:
-        raise ValueError(f"{out} holds another set, or one of other videos or options; choose another folder or delete this one")
+        raise ValueError(
+            f"{out} holds another set, or one of other videos or options; choose another folder or delete this one"
+        )
     try:
         return load_manifest(out)
     except DamagedSetError:

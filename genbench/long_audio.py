@@ -1,8 +1,8 @@
 """A voice without end: a recording repeated so that every second is spoken and no seam clicks, readable at any place.
 
 The silence after the last word is cut to a short pause, a period is a whole number of frames, and the first moment of each
-repetition is cross-faded with what would have followed. The number of frames in a period has no factor in common with a block's
-12, so that a repetition never meets the same blocks again before 12 of them have passed.
+repetition is cross-faded with what would have followed. The number of frames in a period has no factor in common with a
+block's 12, so that a repetition never meets the same blocks again before 12 of them have passed.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class LongVoice:
     def rule() -> dict[str, Any]:
         """How a voice is repeated, for manifests."""
         return {
-            "rule": "repeated; last pause cut; period in whole frames without a common factor with a block; seams cross-faded",
+            "rule": "repeated; last pause cut; period in whole frames that share no factor with a block; seams cross-faded",
             "pause_s": PAUSE_S,
             "fade_s": FADE_S,
             "frames_per_block": FRAMES_PER_BLOCK,

@@ -1,8 +1,8 @@
 """One sample of a set: picture, voice, words and truth into files, then the gate's verdict over those files.
 
-    FOLDER/samples/<id>/reference.png  speech.wav  prompt.txt  transcript.txt  raw/...
-    FOLDER/truth/<id>.safetensors
-    FOLDER/.unfinished/<id>.json       the note that the sample is finished; written last
+FOLDER/samples/<id>/reference.png  speech.wav  prompt.txt  transcript.txt  raw/...
+FOLDER/truth/<id>.safetensors
+FOLDER/.unfinished/<id>.json       the note that the sample is finished; written last
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ NOTES = ".unfinished"
 
 @dataclass(frozen=True)
 class Job:
-    """One attempt at a sample. answers: a language model's, of all attempts so far, by file name; failures: of earlier attempts;
-    refused: why this attempt's words cannot be used, empty if they can.
+    """One attempt at a sample. answers: a language model's, of all attempts so far, by file name; failures: of earlier
+    attempts; refused: why this attempt's words cannot be used, empty if they can.
     """
 
     spec: SampleSpec
@@ -209,9 +209,7 @@ def _media(spec: SampleSpec, makers: Makers) -> tuple[Picture, Utterance, Sample
     return picture, spoken, truth
 
 
-def _write_files(
-    job: Job, folder: Path, picture: Picture, spoken: Utterance, truth: SampleTruth | None
-) -> dict[str, Any]:
+def _write_files(job: Job, folder: Path, picture: Picture, spoken: Utterance, truth: SampleTruth | None) -> dict[str, Any]:
     """All files of a sample, and their entries by field name."""
     spec = job.spec
     home, truth_path = folder / "samples" / spec.id, folder / "truth" / f"{spec.id}.safetensors"
@@ -258,7 +256,9 @@ def _box_source(production: Production, hand: Box | None, known: Box | None) -> 
 
 def _refused(job: Job, production: Production, reason: str) -> Note:
     spec = job.spec
-    return Note(made_from(spec, production), gate_digest(production.gate), spec.attempt, None, (f"refused: {reason}",), job.failures)
+    return Note(
+        made_from(spec, production), gate_digest(production.gate), spec.attempt, None, (f"refused: {reason}",), job.failures
+    )
 
 
 def _write_note(note: Note, sample_id: str, folder: Path) -> Note:

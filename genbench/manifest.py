@@ -72,9 +72,9 @@ class SampleInputs:
 class Sample:
     """One sample of a set; `face_box` (x0, y0, x1, y1, relative) is that of the reference picture, None where none is known.
 
-    truth_file: what made the sample (nano world only); truth_video: the real video that it was cut from; a set has one of them
-    or neither. raw: answers of generators as they came. spec: the specification; checks: what the quality gate found, and
-    failures: why earlier attempts at this sample were thrown away. attempt: 0, or how often it was made again.
+    truth_file: what made the sample (nano world only); truth_video: the real video that it was cut from; a set has one of
+    them or neither. raw: answers of generators as they came. spec: the specification; checks: what the quality gate found,
+    and failures: why earlier attempts at this sample were thrown away. attempt: 0, or how often it was made again.
     face_box_source: "rendered", "hand", "files" or the detector's name. source: where an imported clip comes from.
     """
 
@@ -162,9 +162,9 @@ class Sample:
 class Manifest:
     """A built set; `digest` is its version: equal digests mean equal files.
 
-    providers: what made words, pictures and speech, each as it describes itself. left_out: samples that no attempt got past the
-    quality gate, with reasons. segments_s, long_audio: which seconds of an endless stream of this set's voices are scored, and
-    how a voice is repeated to reach them. usage: what paid services counted.
+    providers: what made words, pictures and speech, each as it describes itself. left_out: samples that no attempt got past
+    the quality gate, with reasons. segments_s, long_audio: which seconds of an endless stream of this set's voices are
+    scored, and how a voice is repeated to reach them. usage: what paid services counted.
     """
 
     folder: Path
@@ -189,7 +189,8 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """sha256 over everything but program versions, costs and the gate's findings; for a set of schema 1 the one it has."""
+        """sha256 over everything but program versions, costs and the gate's findings; for a set of schema 1 the one it has.
+        """
         return self.known_digest or digest_of(self._content())
 
     def sample(self, sample_id: str) -> Sample:
@@ -264,7 +265,7 @@ def _from_record(record: dict[str, Any], file: Path) -> Manifest:
     folder = file.parent
     try:
         if digest_of(record) != record.get("digest"):
-            raise DamagedSetError(f"{file} was altered: its content does not give its digest; delete it and build the set again")
+            raise DamagedSetError(f"{file} was altered: its content does not give its digest; delete it and build again")
         names = [one.name for one in fields(Manifest) if one.name in record or _is_required(one)]
         values = {name: record[name] for name in names if name != "folder"}
         values["samples"] = tuple(Sample.from_record(sample, folder) for sample in record["samples"])

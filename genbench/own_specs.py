@@ -16,7 +16,13 @@ _PROMPT = "A person talking to the camera."
 
 
 def own_set(
-    set_name: str, suite: str, seed: int, pictures: Path | None, recordings: Path | None, kind: str, size: SetSize | None = None
+    set_name: str,
+    suite: str,
+    seed: int,
+    pictures: Path | None,
+    recordings: Path | None,
+    kind: str,
+    size: SetSize | None = None,
 ) -> SetSpec:
     """A sample per picture, or per recording where pictures are not the user's. Raises ValueError naming every broken file.
 
@@ -40,9 +46,12 @@ def _joined(rows: list[OwnRow], recordings: Path) -> list[OwnRow]:
     spoken = {row.id: row for row in read_rows(recordings)}
     missing = [row.id for row in rows if row.id not in spoken]
     if missing:
-        raise ValueError(f"{recordings} has no recording for {', '.join(missing[:5])}; recordings are matched by id or file name")
+        raise ValueError(
+            f"{recordings} has no recording for {', '.join(missing[:5])}; recordings are matched by id or file name"
+        )
     return [
-        replace(row, recording=spoken[row.id].recording, transcript=row.transcript or spoken[row.id].transcript) for row in rows
+        replace(row, recording=spoken[row.id].recording, transcript=row.transcript or spoken[row.id].transcript)
+        for row in rows
     ]
 
 

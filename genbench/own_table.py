@@ -43,14 +43,17 @@ class OwnRow:
 
 
 def read_rows(folder: Path) -> list[OwnRow]:
-    """The rows of a folder, in order. Raises ValueError naming every fault: unknown columns, missing files, ids used twice."""
+    """The rows of a folder, in order. Raises ValueError naming every fault: unknown columns, missing files, ids used twice.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder; give the one that holds the pictures or recordings")
     table = folder / TABLE_NAME
     rows = _from_table(table) if table.is_file() else _from_files(folder)
     if not rows:
         raise ValueError(f"{folder} holds no {TABLE_NAME} and no files that end in {', '.join(PICTURES + RECORDINGS)}")
-    faults = [f"the id {name!r} is used {count} times" for name, count in Counter(row.id for row in rows).items() if count > 1]
+    faults = [
+        f"the id {name!r} is used {count} times" for name, count in Counter(row.id for row in rows).items() if count > 1
+    ]
     for row in rows:
         faults += _faults(folder, row)
     if faults:
@@ -59,13 +62,17 @@ def read_rows(folder: Path) -> list[OwnRow]:
 
 
 def parse_box(text: str) -> Box:
-    """A box of four numbers "x0 y0 x1 y1", relative to the picture. Raises ValueError unless 0 <= x0 < x1 <= 1 and so for y."""
+    """A box of four numbers "x0 y0 x1 y1", relative to the picture. Raises ValueError unless 0 <= x0 < x1 <= 1 and so for
+    y.
+    """
     try:
         box = tuple(float(word) for word in text.replace(",", " ").split())
     except ValueError:
         box = ()
     if len(box) != 4 or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
-        raise ValueError(f"face box {text!r}: give x0 y0 x1 y1 as shares of the picture, 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
+        raise ValueError(
+            f"face box {text!r}: give x0 y0 x1 y1 as shares of the picture, 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1"
+        )
     return cast(Box, box)
 
 

@@ -9,7 +9,9 @@ from pathlib import Path, PurePosixPath
 def inside(folder: Path, relative: str) -> Path:
     """`folder / relative`. Raises ValueError for absolute paths, drive letters, "..", and links that lead outside."""
     pure = PurePosixPath(relative)
-    climbs = not relative or pure.is_absolute() or ".." in pure.parts or "\\" in relative or ":" in relative or "\0" in relative
+    climbs = (
+        not relative or pure.is_absolute() or ".." in pure.parts or "\\" in relative or ":" in relative or "\0" in relative
+    )
     if climbs:
         raise ValueError(f"the path {relative!r} leaves its folder or names none; use a plain path below {folder}")
     path = folder / pure

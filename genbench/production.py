@@ -1,4 +1,6 @@
-"""How a set is made: which generators with which options, the gate, whose material it is. Read from a TOML file or given in code."""
+"""How a set is made: which generators with which options, the gate, whose material it is. Read from a TOML file or given in
+code.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ class Production:
     """text, image, speech: provider names; options: of each, by role. remakes: how often a sample is made again at most.
 
     boxes: face boxes set by hand, by sample id; they win over every other. licence, consent: of personal material, required
-    where a provider brings any. at_once: paid requests at the same time. redistributable: whether exports may carry the media.
+    where a provider brings any. at_once: paid requests at the same time. redistributable: whether exports may carry the
+    media.
     """
 
     text: str = "template"
@@ -45,8 +48,10 @@ class Production:
     def __post_init__(self) -> None:
         personal = [name for role, name in self._names().items() if provider_class(role, name).is_personal]
         if personal and not (self.licence and self.consent):
-            raise ValueError(f"{' and '.join(sorted(set(personal)))} may bring pictures or voices of real people: state under which "
-                             "licence (--licence) and with whose consent (--consent) they are used")
+            raise ValueError(
+                f"{' and '.join(sorted(set(personal)))} may bring pictures or voices of real people: state under which "
+                "licence (--licence) and with whose consent (--consent) they are used"
+            )
         if self.remakes < 0 or self.at_once < 1:
             raise ValueError(f"remakes={self.remakes}, at_once={self.at_once}; give remakes >= 0 and at_once >= 1")
         for role, options in self.options.items():
@@ -57,8 +62,8 @@ class Production:
     @property
     def runs_in_processes(self) -> bool:
         """Whether several processes may make samples at the same time."""
-        return not self.gate.needs_networks and all(provider_class(role, name).in_processes for role, name in self._names().items()
-                                                    if role != "text")  # fmt: skip
+        makers = [provider_class(role, name) for role, name in self._names().items() if role != "text"]
+        return not self.gate.needs_networks and all(maker.in_processes for maker in makers)
 
     @property
     def kind(self) -> str:
@@ -123,7 +128,8 @@ class Makers:
 
 
 def read_production(file: Path | None, folders: Mapping[str, str] | None = None, **given: Any) -> Production:
-    """The production of a TOML file ([text], [image], [speech] with `provider` and its options; [quality]; top-level fields).
+    """The production of a TOML file ([text], [image], [speech] with `provider` and its options; [quality]; top-level
+    fields).
 
     given: values that win over the file; None means not given. folders: of a user's own files, by role; they choose the
     provider "files". Raises ValueError naming what is unknown.
@@ -155,7 +161,7 @@ def read_boxes(file: Path) -> dict[str, Box]:
         record = json.loads(file.read_text(encoding="utf-8"))
         return {name: parse_box(" ".join(str(value) for value in box)) for name, box in record.items()}
     except (json.JSONDecodeError, AttributeError, TypeError) as error:
-        raise ValueError(f"{file}: give a JSON object such as {{\"short-000\": [0.3, 0.2, 0.6, 0.6]}} ({error})") from error
+        raise ValueError(f'{file}: give a JSON object such as {{"short-000": [0.3, 0.2, 0.6, 0.6]}} ({error})') from error
 
 
 def _from_toml(content: dict[str, Any], file: Path) -> dict[str, Any]:
@@ -180,6 +186,8 @@ def _from_toml(content: dict[str, Any], file: Path) -> dict[str, Any]:
 def _gate(table: dict[str, Any], file: Path) -> Gate:
     unknown = set(table) - {one.name for one in fields(Gate)}
     if unknown:
-        raise ValueError(f"{file}: [quality] has {sorted(unknown)[0]!r}; known are {', '.join(one.name for one in fields(Gate))}")
+        raise ValueError(
+            f"{file}: [quality] has {sorted(unknown)[0]!r}; known are {', '.join(one.name for one in fields(Gate))}"
+        )
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
     return Gate(**values)

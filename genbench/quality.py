@@ -27,12 +27,12 @@ class Gate:
     """Limits of the checks, and the models of the optional ones (empty: not done).
 
     min_side, max_side: pixels. sharpness: least variance of the Laplacian, in squared grey levels. duplicate_bits,
-    duplicate_tone: two pictures are near duplicates if at most so many of 256 gradient signs differ and their colours differ by
-    at most so many levels. length_s, length_share: how far a recording may be from its target, whichever is more.
-    level_db: loudness of speech, dBFS. clipped_share: samples at full scale. silence_s: longest silence.
-    agreement_model: open_clip name of the model that compares picture and prompt; agreement: least cosine.
-    detector, detector_model: "yunet" or "owlv2" and its file or folder; detector_score: least confidence.
-    recogniser: faster-whisper model; error_rate: the most words (characters in Chinese and Japanese) that may differ.
+    duplicate_tone: two pictures are near duplicates if at most so many of 256 gradient signs differ and their colours
+    differ by at most so many levels. length_s, length_share: how far a recording may be from its target, whichever is more.
+    level_db: loudness of speech, dBFS. clipped_share: samples at full scale. silence_s: longest silence. agreement_model:
+    open_clip name of the model that compares picture and prompt; agreement: least cosine. detector, detector_model: "yunet"
+    or "owlv2" and its file or folder; detector_score: least confidence. recogniser: faster-whisper model; error_rate: the
+    most words (characters in Chinese and Japanese) that may differ.
     """
 
     min_side: int = 256
@@ -110,10 +110,14 @@ def check_picture(pixels: np.ndarray, gate: Gate) -> list[Check]:
     side = min(height, width)
     is_size_good = gate.min_side <= side and max(height, width) <= gate.max_side
     limit = f"{gate.min_side}..{gate.max_side} px"
-    checks = [Check("size", is_size_good, side, limit, "" if is_size_good else f"the picture is {width}x{height}, wanted {limit}")]
+    checks = [
+        Check("size", is_size_good, side, limit, "" if is_size_good else f"the picture is {width}x{height}, wanted {limit}")
+    ]
     found = round(sharpness(pixels), 1)
     is_sharp = found >= gate.sharpness
-    checks.append(Check("sharpness", is_sharp, found, f">= {gate.sharpness:g}", "" if is_sharp else f"blurred or empty ({found:g})"))
+    checks.append(
+        Check("sharpness", is_sharp, found, f">= {gate.sharpness:g}", "" if is_sharp else f"blurred or empty ({found:g})")
+    )
     return checks
 
 
@@ -123,7 +127,9 @@ def check_face(box: Box | None, source: str, found: list[Box] | None) -> Check:
         return Check("one_face", True, 1, "exactly 1", f"box by {source}")
     if found is None:
         return Check("one_face", None, None, "exactly 1", "no detector is set and no box was drawn by hand (--boxes FILE)")
-    return Check("one_face", len(found) == 1, len(found), "exactly 1", "" if len(found) == 1 else f"{len(found)} faces found")
+    return Check(
+        "one_face", len(found) == 1, len(found), "exactly 1", "" if len(found) == 1 else f"{len(found)} faces found"
+    )
 
 
 def check_agreement(cosine: float | None, gate: Gate) -> Check:
@@ -158,7 +164,13 @@ def check_speech(samples: np.ndarray, target_s: float, gate: Gate) -> list[Check
     clipped = round(float((np.abs(samples.astype(np.int32)) >= 32767).mean()), 6)
     is_clean = clipped <= gate.clipped_share
     checks.append(
-        Check("clipping", is_clean, clipped, f"<= {gate.clipped_share:g}", "" if is_clean else f"{clipped:.2%} of samples clipped")
+        Check(
+            "clipping",
+            is_clean,
+            clipped,
+            f"<= {gate.clipped_share:g}",
+            "" if is_clean else f"{clipped:.2%} of samples clipped",
+        )
     )
     is_steady = silence <= gate.silence_s
     limit = f"<= {gate.silence_s:g} s"

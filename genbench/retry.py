@@ -13,7 +13,8 @@ T = TypeVar("T")
 
 
 class TryAgainError(Exception):
-    """A failure that may pass: a busy service, a broken connection. after_s: how long the service asks to wait, if it says."""
+    """A failure that may pass: a busy service, a broken connection. after_s: how long the service asks to wait, if it says.
+    """
 
     def __init__(self, reason: str, after_s: float | None = None) -> None:
         super().__init__(reason)
@@ -22,7 +23,9 @@ class TryAgainError(Exception):
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """attempts: of one request, the first included. Waits grow from first_s by `factor` to most_s, each cut by up to a half."""
+    """attempts: of one request, the first included. Waits grow from first_s by `factor` to most_s, each cut by up to a
+    half.
+    """
 
     attempts: int = 6
     first_s: float = 1.0

@@ -1,4 +1,6 @@
-"""Which clips a table of scores lets through: rules such as "sync_c>=3" over a .csv or JSON-lines file with a `clip` column."""
+"""Which clips a table of scores lets through: rules such as "sync_c>=3" over a .csv or JSON-lines file with a `clip`
+column.
+"""
 
 from __future__ import annotations
 

@@ -50,7 +50,9 @@ class ScriptWriting:
         return priced(sum((self._provider.usage(answer) for answer in answers), Usage()), self._provider)
 
     def _job(self, provider: TextProvider, spec: SampleSpec, failed: tuple[str, ...]) -> Job:
-        kept = {f"text.{key.rpartition('.')[2]}.json": one.to_bytes() for key, one in self._answers.items() if _is_of(key, spec)}
+        kept = {
+            f"text.{key.rpartition('.')[2]}.json": one.to_bytes() for key, one in self._answers.items() if _is_of(key, spec)
+        }
         answer = self._answers[_key(spec)]
         if answer.status != OK:
             return Job(spec, kept, failed, answer.reason)

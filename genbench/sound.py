@@ -45,8 +45,10 @@ def read_set_wav(path: Path) -> np.ndarray:
     except (wave.Error, EOFError) as error:
         raise ValueError(f"{path} is no readable WAV file ({error}); make it again") from error
     if found != (SAMPLE_RATE_HZ, 1, 16):
-        raise ValueError(f"{path} has {found[0]} Hz, {found[1]} channels, {found[2]} bits; speech of a set has "
-                         f"{SAMPLE_RATE_HZ} Hz, 1 channel, 16 bits: make it again")
+        raise ValueError(
+            f"{path} has {found[0]} Hz, {found[1]} channels, {found[2]} bits; speech of a set has "
+            f"{SAMPLE_RATE_HZ} Hz, 1 channel, 16 bits: make it again"
+        )
     samples = np.frombuffer(data, "<i2")
     if not promised or len(samples) != promised:
         raise ValueError(f"{path} holds {len(samples)} of {promised} samples; make it again")

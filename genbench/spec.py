@@ -168,7 +168,7 @@ def draw_set(set_name: str, suite: str, seed: int = 0, size: SetSize | None = No
             raise ValueError(f"there is no set {set_name!r} with a suite {suite!r}; choose one of: {known}")
         size = SETS[set_name, suite]
     if kind != NANO and set_name == "in_domain":
-        raise ValueError("the in-domain set of real videos is imported, not generated: python -m genbench import --videos DIR")
+        raise ValueError("an in-domain set of real videos is imported: python -m genbench import --videos DIR")
     samples = tuple(draw_sample(set_name, suite, seed, index, size, kind) for index in range(size.samples))
     return SetSpec(set_name, suite, seed, samples, kind, size)
 

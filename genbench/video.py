@@ -59,7 +59,9 @@ def cut_frames(path: Path, first: int, count: int) -> Iterator[np.ndarray]:
                     yield _even(shown)
                 due += 1
                 if due / FPS > shown.time - (begin or 0) + 1 / FPS and due < first + count:
-                    raise ValueError(f"{path} ended after {due / FPS:.2f} s, frames up to {(first + count) / FPS:.2f} s were wanted")
+                    raise ValueError(
+                        f"{path} ended after {due / FPS:.2f} s, frames up to {(first + count) / FPS:.2f} s were wanted"
+                    )
     except av.FFmpegError as error:
         raise ValueError(f"{path} is damaged ({error})") from error
 
@@ -92,7 +94,8 @@ def cut_sound(path: Path, start_s: float, count: int) -> np.ndarray:
 
 
 def write_video(path: Path, frames: Iterable[np.ndarray], fps: int) -> None:
-    """A silent H.264 file that appears at `path` only when whole; one thread, so that the same frames give the same bytes."""
+    """A silent H.264 file that appears at `path` only when whole; one thread, so that the same frames give the same bytes.
+    """
     import av
 
     partial = path.with_name(f".{path.name}.part.mp4")

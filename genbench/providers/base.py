@@ -69,7 +69,7 @@ class Provider(ABC):
         """The licence of what it makes, as far as it is known."""
         return "not stated by the generator: see its terms"
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (most have nothing to let go of)
         """Let go of models and processes."""
 
 

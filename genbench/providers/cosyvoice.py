@@ -81,8 +81,10 @@ class CosyVoice(SpeechProvider):
         for voice in self.voices:
             length_s = len(read_recording(Path(voice.prompt_wav))[0]) / SAMPLE_RATE_HZ
             if length_s > _MOST_PROMPT_S or not voice.prompt_text.strip():
-                raise ValueError(f"voice {voice.name}: its clip has {length_s:.1f} s, at most {_MOST_PROMPT_S:g} are read, and "
-                                 "prompt_text must say what is spoken in it")
+                raise ValueError(
+                    f"voice {voice.name}: its clip has {length_s:.1f} s, at most {_MOST_PROMPT_S:g} are read, and "
+                    "prompt_text must say what is spoken in it"
+                )
 
     def describe(self) -> dict[str, Any]:
         facts = self._started().facts
@@ -92,7 +94,9 @@ class CosyVoice(SpeechProvider):
 
     def licence(self) -> str:
         named = sorted({voice.licence for voice in self.voices if voice.licence})
-        return f"made by CosyVoice (academic use, its README says) from voices under: {', '.join(named) or 'no stated licence'}"
+        return (
+            f"made by CosyVoice (academic use, its README says) from voices under: {', '.join(named) or 'no stated licence'}"
+        )
 
     def speak(self, spec: SampleSpec) -> Utterance:
         """Groups of sentences, one after the other, up to the group whose end is nearest to the target."""

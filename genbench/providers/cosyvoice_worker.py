@@ -23,7 +23,12 @@ def main():
     setup = json.loads(sys.stdin.readline())
     try:
         model = load(setup)
-        answer = {"ready": True, "class": type(model).__name__, "sample_rate": int(model.sample_rate), "commit": commit(setup)}
+        answer = {
+            "ready": True,
+            "class": type(model).__name__,
+            "sample_rate": int(model.sample_rate),
+            "commit": commit(setup),
+        }
     except Exception as error:
         answer = {"ready": False, "error": f"{type(error).__name__}: {error}"}
         model = None
@@ -47,7 +52,9 @@ def load(setup):
     model = AutoModel(model_dir=setup["model_dir"])
     names = list(inspect.signature(model.inference_zero_shot).parameters)
     if names[2:3] != ["prompt_wav"]:
-        raise RuntimeError(f"this checkout takes {names[2:3]} where newer ones take prompt_wav; update it to December 2025 or later")
+        raise RuntimeError(
+            f"this checkout takes {names[2:3]} where newer ones take prompt_wav; update it to December 2025 or later"
+        )
     return model
 
 
@@ -60,9 +67,7 @@ def speak(model, job):
     pieces = [item["tts_speech"] for item in call(model, job)]
     if not pieces:
         raise RuntimeError("the model gave no sound; the text may hold no words")
-    samples = b"".join(
-        (piece[0].clamp(-1, 1) * 32767).round().cpu().numpy().astype("<i2").tobytes() for piece in pieces
-    )
+    samples = b"".join((piece[0].clamp(-1, 1) * 32767).round().cpu().numpy().astype("<i2").tobytes() for piece in pieces)
     with wave.open(job["out"], "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
@@ -84,7 +89,9 @@ def call(model, job):
 
 def commit(setup):
     """The checkout's commit, if it is a git folder."""
-    found = subprocess.run(["git", "-C", setup["checkout"], "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["git", "-C", setup["checkout"], "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
     return found.stdout.strip() if found.returncode == 0 else ""
 
 

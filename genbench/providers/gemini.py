@@ -29,16 +29,25 @@ _SYSTEM = (
 )
 _FIELDS = {
     "scene": "where the character is, at most fifteen words",
-    "picture_prompt": "a prompt for an image generator, 40 to 120 words: exactly one character, face unobstructed, lips closed",
+    "picture_prompt": "a prompt for an image generator, 40 to 120 words: one character, its face in full view, lips closed",
     "talking_prompt": "one sentence that says who is talking, where and in what mood",
-    "script": "what the character says, plain spoken sentences that end in full stops, no headings, lists or stage directions",
+    "script": "what the character says: plain spoken sentences with full stops, no headings, lists or stage directions",
 }
-_NAMES = {"en": "English", "zh": "Chinese", "ja": "Japanese", "de": "German", "fr": "French", "es": "Spanish", "ko": "Korean"}
+_NAMES = {
+    "en": "English",
+    "zh": "Chinese",
+    "ja": "Japanese",
+    "de": "German",
+    "fr": "French",
+    "es": "Spanish",
+    "ko": "Korean",
+}
 
 
 class Gemini(TextProvider):
-    """model: its id, recorded, and an answer by another model ends the build. transport: "sdk" is google-genai, "rest" needs no
-    package, "auto" takes the first that is there. Prices are yours, per million tokens; without them costs are in tokens.
+    """model: its id, recorded, and an answer by another model ends the build. transport: "sdk" is google-genai, "rest"
+    needs no package, "auto" takes the first that is there. Prices are yours, per million tokens; without them costs are in
+    tokens.
     """
 
     name = "gemini"
@@ -108,8 +117,10 @@ class Gemini(TextProvider):
         try:
             answer = with_retries(once, self._policy)
         except TryAgainError as error:
-            raise ProviderError(f"{self.model} did not answer after {self._policy.attempts} attempts: {error}; "
-                                "repeat the command later, what was answered is kept") from error
+            raise ProviderError(
+                f"{self.model} did not answer after {self._policy.attempts} attempts: {error}; "
+                "repeat the command later, what was answered is kept"
+            ) from error
         self._check_model(answer)
         try:
             answer_words(answer)
@@ -149,12 +160,16 @@ class Gemini(TextProvider):
     def _check_model(self, answer: Mapping[str, Any]) -> None:
         answered = str(answer.get("modelVersion") or "").removeprefix("models/")
         if answered and not answered.startswith(self.model):
-            raise ProviderError(f"{self.model} was asked, {answered} answered: the service sends this model's requests elsewhere. "
-                                f"A set is made by one model: choose another, e.g. model = {answered!r}, for a new folder")
+            raise ProviderError(
+                f"{self.model} was asked, {answered} answered: the service sends this model's requests elsewhere. "
+                f"A set is made by one model: choose another, e.g. model = {answered!r}, for a new folder"
+            )
 
 
 def answer_words(answer: Mapping[str, Any]) -> dict[str, str]:
-    """The four texts of an answer. Raises SampleRefusedError where it was blocked, cut off, empty or not the JSON asked for."""
+    """The four texts of an answer. Raises SampleRefusedError where it was blocked, cut off, empty or not the JSON asked
+    for.
+    """
     blocked = (answer.get("promptFeedback") or {}).get("blockReason")
     if blocked:
         raise SampleRefusedError(f"the prompt was blocked ({blocked})")
@@ -163,8 +178,11 @@ def answer_words(answer: Mapping[str, Any]) -> dict[str, str]:
         raise SampleRefusedError("the answer holds no candidate")
     reason = candidates[0].get("finishReason") or "no finish reason"
     if reason != "STOP":
-        raise SampleRefusedError("the answer was cut off at its token limit: raise max_output_tokens" if reason == "MAX_TOKENS"
-                                 else f"the answer was ended by {reason}")
+        raise SampleRefusedError(
+            "the answer was cut off at its token limit: raise max_output_tokens"
+            if reason == "MAX_TOKENS"
+            else f"the answer was ended by {reason}"
+        )
     parts = (candidates[0].get("content") or {}).get("parts") or []
     text = "".join(part.get("text") or "" for part in parts if not part.get("thought"))
     if not text.strip():
@@ -192,7 +210,8 @@ def _question(spec: SampleSpec) -> str:
     wanted, unit = _wanted(spec)
     return (
         f"Invent one sample.\nCharacter: {who}.\nPicture: {framing}, {view}.\nScene idea: {spec.scene}.\n"
-        f"Mood: {spec.emotion}.\nLanguage of the script: {_NAMES.get(spec.language, spec.language)}; everything else in English.\n"
+        f"Mood: {spec.emotion}.\n"
+        f"Language of the script: {_NAMES.get(spec.language, spec.language)}; everything else in English.\n"
         f"Length of the script: {wanted} {unit} ({spec.duration_s:.0f} seconds of speech and a little more).\n"
         f"Sample {spec.id}, attempt {spec.attempt + 1}: differ from what you would write for other samples."
     )
@@ -228,5 +247,7 @@ def _key() -> str:
 def _safe_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        raise ValueError(f"base_url {url!r}: the key travels with every request, so give an https address (http only on this machine)")
+        raise ValueError(
+            f"base_url {url!r}: the key travels with every request, so give an https address (http only on this machine)"
+        )
     return url.rstrip("/")

@@ -24,12 +24,14 @@ class Transport(ABC):
     def generate(self, request: dict[str, Any]) -> dict[str, Any]:
         """Raises TryAgainError for what may pass, ProviderError for what will not."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (plain REST holds none)
         """Let go of connections."""
 
 
 def make_transport(name: str, base_url: str, api_version: str, key: str, timeout_s: float) -> Transport:
-    """name: "sdk", "rest", or "auto" for the first if google-genai is installed. Raises ProviderError where it is wanted and not."""
+    """name: "sdk", "rest", or "auto" for the first if google-genai is installed. Raises ProviderError where it is wanted
+    and not.
+    """
     if name not in ("sdk", "rest", "auto"):
         raise ValueError(f"transport {name!r}; choose sdk, rest or auto")
     if name != "rest":
@@ -139,7 +141,9 @@ def sorted_failure(code: int, details: Any) -> Exception:
     """TryAgainError or ProviderError for an HTTP status and the body that came with it."""
     message = _message(details)
     if code == 429 and any("PerDay" in str(value) for name, value in _walk(details) if name == "quotaId"):
-        return ProviderError(f"the day's quota is used up ({message}); repeat the command tomorrow, what was answered is kept")
+        return ProviderError(
+            f"the day's quota is used up ({message}); repeat the command tomorrow, what was answered is kept"
+        )
     if code in _PASSING:
         waits = [_seconds(value) for name, value in _walk(details) if name == "retryDelay"]
         return TryAgainError(f"status {code}: {message}", max(waits, default=None))

@@ -52,7 +52,9 @@ class QwenImage(ImageProvider):
         self._pipeline: Any = None
         for framing, size in self.sizes.items():
             if framing not in SIZES or len(size) != 2 or any(side < _MULTIPLE or side % _MULTIPLE for side in size):
-                raise ValueError(f"size {size} for {framing!r}: give (width, height), multiples of {_MULTIPLE}, for {', '.join(SIZES)}")
+                raise ValueError(
+                    f"size {size} for {framing!r}: give (width, height), multiples of {_MULTIPLE}, for {', '.join(SIZES)}"
+                )
         if guidance > 1 and not negative_prompt:
             raise ValueError(f"guidance={guidance} acts only with a negative prompt; ' ' is enough")
         if steps < 1:
@@ -113,7 +115,9 @@ class QwenImage(ImageProvider):
         """The pipeline cuts longer prompts without a word."""
         tokens = len(pipeline.tokenizer(prompt)["input_ids"])
         if tokens > _MOST_TOKENS:
-            raise ValueError(f"the picture prompt of sample {name} has {tokens} tokens, the model reads {_MOST_TOKENS}; shorten it")
+            raise ValueError(
+                f"the picture prompt of sample {name} has {tokens} tokens, the model reads {_MOST_TOKENS}; shorten it"
+            )
         return _MOST_TOKENS if tokens > 512 else 512
 
     def _load(self) -> Any:
@@ -128,8 +132,9 @@ class QwenImage(ImageProvider):
                     self.model, revision=self.revision, dtype=dtype, local_files_only=not self.download
                 )
             except (OSError, ValueError, ImportError) as error:
-                raise ProviderError(f"{self.model} cannot be loaded ({error}); give a folder with the weights as `model`, or "
-                                    "download = true") from error
+                raise ProviderError(
+                    f"{self.model} cannot be loaded ({error}); give a folder with the weights as `model`, or download = true"
+                ) from error
             pipeline.set_progress_bar_config(disable=True)
             self._pipeline = pipeline.to(device)
         return self._pipeline
