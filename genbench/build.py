@@ -234,12 +234,14 @@ def _public_gate(gate: Gate) -> dict[str, Any]:
 
 def _set_aside(folder: Path, sample_id: str) -> None:
     """Keep what was made of a sample that the set does not have, out of its way."""
-    for source in (folder / "samples" / sample_id, folder / "truth" / f"{sample_id}.safetensors"):
-        if source.exists():
-            target = folder / "left_out" / sample_id / source.name
-            shutil.rmtree(target, ignore_errors=True)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(source, target)
+    home, truth = folder / "samples" / sample_id, folder / "truth" / f"{sample_id}.safetensors"
+    target = folder / "left_out" / sample_id
+    if home.exists():
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(home, target)
+    if truth.exists():
+        os.replace(truth, target / truth.name)
 
 
 def _finished_set(specs: SetSpec, folder: Path, production: Production) -> Manifest | None:

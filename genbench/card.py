@@ -138,6 +138,7 @@ def _rights(manifest: Manifest) -> str:
 def _use(manifest: Manifest) -> str:
     return (
         "A method may see `samples/ID/reference.png`, `speech.wav` and `prompt.txt`, nothing else; `truth/` is for control "
-        f"rows and for checking metrics.\n\n`python -m genbench check FOLDER` re-hashes every file. Cite the set as {manifest.name} "
+        "rows and for checking metrics.\n\n`python -m genbench check FOLDER` re-hashes every file. Cite the set as "
+        f"{manifest.name} "
         f"({manifest.suite}), digest {manifest.digest[:16]}."
     )

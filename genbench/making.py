@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,11 +69,12 @@ class Note:
 def make_sample(job: Job, folder: Path, production: Production, makers: Makers, examiners: Examiners) -> Note:
     """Make one attempt at a sample and write its note; a generator that refuses makes a note without a sample."""
     spec = job.spec
-    if job.refused:
-        return _write_note(_refused(job, production, job.refused), spec.id, folder)
     try:
+        if job.refused:
+            raise SampleRefusedError(job.refused)
         picture, spoken, truth = _media(spec, makers)
     except SampleRefusedError as error:
+        _write_raw(job.answers, folder / "samples" / spec.id)
         return _write_note(_refused(job, production, str(error)), spec.id, folder)
     hand = production.boxes.get(spec.id)
     files = _write_files(job, folder, picture, spoken, truth)
@@ -213,8 +213,6 @@ def _write_files(job: Job, folder: Path, picture: Picture, spoken: Utterance, tr
     """All files of a sample, and their entries by field name."""
     spec = job.spec
     home, truth_path = folder / "samples" / spec.id, folder / "truth" / f"{spec.id}.safetensors"
-    raw = home / "raw"
-    shutil.rmtree(raw, ignore_errors=True)
     truth_path.unlink(missing_ok=True)
     for place in (home, truth_path.parent if truth else home):
         place.mkdir(parents=True, exist_ok=True)
@@ -225,12 +223,11 @@ def _write_files(job: Job, folder: Path, picture: Picture, spoken: Utterance, tr
         "prompt": (home / "prompt.txt", f"{spec.prompt}\n".encode()),
         "transcript": (home / "transcript.txt", f"{spoken.transcript}\n".encode()),
     }
-    for name, data in (job.answers | picture.raw | spoken.raw).items():
-        write_bytes(raw / name, data)
+    raw = _write_raw(job.answers | picture.raw | spoken.raw, home)
     for path, data in contents.values():
         write_bytes(path, data)
     entries: dict[str, Any] = {name: FileEntry.of(folder, path) for name, (path, _) in contents.items()}
-    entries["raw"] = tuple(FileEntry.of(folder, path) for path in sorted(raw.glob("*")) if raw.is_dir())
+    entries["raw"] = tuple(FileEntry.of(folder, path) for path in raw)
     entries["truth_file"] = None
     if truth is not None:
         from genbench.sample_truth import truth_bytes
@@ -238,6 +235,17 @@ def _write_files(job: Job, folder: Path, picture: Picture, spoken: Utterance, tr
         write_bytes(truth_path, truth_bytes(truth))
         entries["truth_file"] = FileEntry.of(folder, truth_path)
     return entries
+
+
+def _write_raw(answers: dict[str, bytes], home: Path) -> list[Path]:
+    """Keep answers as they came, below the sample's folder; what other attempts left there goes only after that."""
+    paths = [home / "raw" / name for name in sorted(answers)]
+    for path in paths:
+        write_bytes(path, answers[path.name])
+    for path in (home / "raw").glob("*"):
+        if path not in paths:
+            path.unlink()
+    return paths
 
 
 def _script_check(sample: Sample, script: str) -> Check:

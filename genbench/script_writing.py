@@ -64,7 +64,8 @@ class ScriptWriting:
     def _recall(self, ids: Iterable[str]) -> None:
         """Answers of every attempt that lie beside finished samples or in the asking folder."""
         for name in ids:
-            beside = sorted((self._folder / "samples" / name / "raw").glob("text.*.json"))
+            homes = (self._folder / part / name / "raw" for part in ("samples", "left_out"))
+            beside = sorted(path for home in homes for path in home.glob("text.*.json"))
             asked = sorted((self._folder / NOTES / ASKS / "answers").glob(f"{name}.*.json"))
             for path in (*beside, *asked):
                 answer = read_answer(path)

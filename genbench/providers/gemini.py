@@ -206,7 +206,7 @@ def _question(spec: SampleSpec) -> str:
         "animal": f"an anthropomorphic {spec.look} in clothes, not a human",
     }.get(spec.style, "a character")
     view = "in profile, the mouth clearly visible" if where.view == "profile" else "facing the camera"
-    framing = {"head": "head and shoulders", "half_body": "half body", "full_body": "full body"}[where.framing]
+    framing = {"head": "head and shoulders", "half_body": "half body", "full_body": "full body"}.get(where.framing, "any")
     wanted, unit = _wanted(spec)
     return (
         f"Invent one sample.\nCharacter: {who}.\nPicture: {framing}, {view}.\nScene idea: {spec.scene}.\n"
