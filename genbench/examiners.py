@@ -28,7 +28,7 @@ class Networks:
     def __init__(self, gate: Gate) -> None:
         if gate.detector and gate.detector not in DETECTORS:
             raise ValueError(f"detector {gate.detector!r}; choose one of {', '.join(DETECTORS)}")
-        if gate.detector and not Path(gate.detector_model).exists():
+        if gate.detector and not (gate.detector_model and Path(gate.detector_model).exists()):
             raise ProviderError(
                 f"detector {gate.detector!r} needs its model on disk: quality.detector_model "
                 f"({gate.detector_model or 'empty'} does not exist)"
