@@ -112,7 +112,7 @@ def _add_measure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="steps per block (default: the profile's)")
     parser.add_argument("--blocks", type=int, default=20, metavar="N", help="blocks to measure (default: 20)")
     parser.add_argument("--one-step", action="store_true", help="time one step, which stands for all (less memory)")
-    parser.add_argument("--beside", type=int, default=1, metavar="N", help="measure while N - 1 others do it too (default: 1)")
+    parser.add_argument("--beside", type=int, default=1, metavar="N", help="measure while N - 1 others do too (default: 1)")
     parser.add_argument("--out", type=Path, help="write the times there (default: print them)")
 
 

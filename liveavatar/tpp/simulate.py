@@ -87,10 +87,13 @@ class _Pipeline:
         recoded = options.aas_content == "recoded"
         self.sink_stage = len(layout.stages) - 1 if recoded else denoises[-1]
 
-    def run(self) -> None:
-        while self.left[-1] == math.inf:
+    def run(self, shown: int) -> None:
+        """Until so many blocks have left."""
+        while True:
             while self._moved():
                 pass
+            if self.shown >= shown:
+                return
             self._advance()
 
     # ----------------------------------------------------------------------------------------------------- transitions
@@ -207,13 +210,13 @@ def simulate(layout: Layout, options: RolloutOptions, times: Times, traffic: Tra
     """Run the model long enough that every figure is steady."""
     traffic = traffic or Traffic()
     warm = warm_up_blocks(layout, options) + (traffic.depth + 1) * len(layout.stages)
-    blocks = warm + STEADY_BLOCKS
-    pipeline = _Pipeline(layout, options, times, traffic, blocks)
-    pipeline.run()
-    span_s = pipeline.left[-1] - pipeline.left[warm - 1]
+    last = warm + STEADY_BLOCKS - 1
+    pipeline = _Pipeline(layout, options, times, traffic, last + 1 + (traffic.depth + 2) * len(layout.stages))
+    pipeline.run(last + 1)
+    span_s = pipeline.left[last] - pipeline.left[warm - 1]
     fps = STEADY_BLOCKS * times.block_frames / span_s
-    steady = range(warm, blocks)
-    busy = [after - before for before, after in zip(pipeline.busy_s[warm - 1], pipeline.busy_s[-1], strict=True)]
+    steady = range(warm, last + 1)
+    busy = [after - before for before, after in zip(pipeline.busy_s[warm - 1], pipeline.busy_s[last], strict=True)]
     return Simulated(
         fps=fps,
         latency_s=sum(pipeline.finished[b] - pipeline.begun[b] for b in steady) / len(steady),

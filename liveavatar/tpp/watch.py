@@ -127,6 +127,8 @@ class Watch:
                 self.on_beat(board)
             except RuntimeError as error:  # the store's errors: whoever holds it is gone
                 self._lost_board(error)
+            except Exception as error:
+                self.found(self.role.rank, f"cannot watch any more: {type(error).__name__}: {error}")
             if os.getppid() != parent:
                 self.found(self.role.rank, "was left alone: what started it is gone")
             if self.fault is not None:
@@ -135,11 +137,11 @@ class Watch:
             self._found.wait(BEAT_S)
 
     def _beat(self, board: Board, number: int) -> None:
-        now = time.monotonic()
-        sending_s = None if self.sending_since is None else now - self.sending_since
+        now, since = time.monotonic(), self.sending_since  # another thread's: read once
+        sending_s = None if since is None else now - since
         board.put(f"beat/{self.role.rank}", {"number": number, "sending_s": sending_s})
-        what, since, limit_s = self._working or ("", now, 0.0)
-        if what and now - since > limit_s:
+        what, begin, limit_s = self._working or ("", now, 0.0)
+        if what and now - begin > limit_s:
             self.found(self.role.rank, f"hangs: {what} has taken longer than {limit_s:g} s")
 
     def _look(self, board: Board, watched: int, seen: Neighbour) -> None:
