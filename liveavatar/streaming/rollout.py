@@ -42,6 +42,23 @@ class LatentBlock:
     end_s: float
 
 
+@dataclass(frozen=True)
+class StepInputs:
+    """All that one evaluation reads beside the cache and the weights; names as in `S2VTransformer.step`.
+
+    table: rotations of the block's tokens.
+    """
+
+    x: Tensor
+    time: float
+    voice: Voice
+    text: Sequence[Seen]
+    table: Tensor
+    cond: Tensor | None
+    levels: Levels | None
+    constants: StepConstants | None
+
+
 class _StreamContext:
     """Attention of one block to itself, its past at one level, and the sink: all of it lies rotated in the cache."""
 
@@ -121,11 +138,16 @@ class Rollout:
         self._adapt_sink()
         cache.rebase(self._origin(block))
         self.sink.place(cache, block, step)
-        context = _StreamContext(cache, block, self._table(block, x.device), self.model.rotate)
         cond = self.sink.held(block, step).latent if self.model.config.cond_source == "sink" else pose
         time = model_time(self.levels[step])
-        levels, constants = self._levels_at(time, x, voice), self._constants_at(time, cond)
-        return self.model.step(x, time, voice, self.text, context, cond, levels, constants)
+        table, levels = self._table(block, x.device), self._levels_at(time, x, voice)
+        inputs = StepInputs(x, time, voice, self.text, table, cond, levels, self._constants_at(time, cond))
+        return self._evaluate(cache, block, inputs)
+
+    def _evaluate(self, cache: RollingCache, block: int, i: StepInputs) -> Tensor:
+        """The model's call; block `block` enters the cache."""
+        context = _StreamContext(cache, block, i.table, self.model.rotate)
+        return self.model.step(i.x, i.time, i.voice, i.text, context, i.cond, i.levels, i.constants)
 
     def set_sink(self, latent: Tensor, motion: Tensor | None = None, from_block: int = 0) -> None:
         """Let blocks from `from_block` on attend to another picture [1, C, 1, H, W]; motion None: the same."""
