@@ -168,7 +168,10 @@ class AudioInjector(nn.Module):
         return replace(voice, spoken=tuple(self._spoken(slot, voice) for slot in range(len(self._slots))))
 
     def forward(self, layer: int, x: Tensor, voice: Voice) -> Tensor:
-        """Noisy tokens x [B, F, L, D] after block `layer`, moved by the voice; x itself where the layer has no injection."""
+        """Noisy tokens x [B, F, L, D] after block `layer`, moved by the voice; x itself where the layer has no injection.
+
+        Without gradients x may be overwritten.
+        """
         if layer not in self.slot_of_layer:
             return x
         slot = self.slot_of_layer[layer]
@@ -177,7 +180,7 @@ class AudioInjector(nn.Module):
 
     @staticmethod
     def heard(norm: _AdaLayerNorm, attention: Attention, x: Tensor, spoken: Spoken, regions: Tensor | None) -> Tensor:
-        """x [B, F, L, D] moved by what one injection makes of the voice."""
+        """x [B, F, L, D], which may be overwritten, moved by what one injection makes of the voice."""
         queries = norm(x, spoken.shift, spoken.scale).to(x.dtype)
         frames = queries.flatten(0, 1)
         if regions is None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from liveavatar.config import RolloutOptions
 from liveavatar.model.attention import Seen
 from liveavatar.model.positions import TokenGrid
-from liveavatar.model.rope import Rotate, half_precision
+from liveavatar.model.rope import Rotate, half_precision, rotated
 from liveavatar.model.transformer import Levels, S2VTransformer, StepConstants, Voice
 from liveavatar.streaming.cache import RollingCache
 from liveavatar.streaming.flow import euler_step, level_grid, model_time
@@ -67,7 +67,8 @@ class _StreamContext:
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         self.cache.write(layer, self.block, k, v, self.table, self.rotate)
-        return F.scaled_dot_product_attention(self.rotate(q, self.table), *self.cache.read(layer, self.block))
+        queries = rotated(q, self.table, self.rotate)
+        return F.scaled_dot_product_attention(queries, *self.cache.read(layer, self.block))
 
 
 class Rollout:
