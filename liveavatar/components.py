@@ -18,6 +18,7 @@ from liveavatar.checkpoints.store import WeightsFolder, open_weights
 from liveavatar.config import AudioConfig, ProfileConfig, RolloutOptions
 from liveavatar.config import profile as profile_named
 from liveavatar.model.codec import Codec
+from liveavatar.model.compiled import compile_blocks
 from liveavatar.model.fp8 import quantise_linears
 from liveavatar.model.light_decoder import LightDecoder
 from liveavatar.model.offload import offload_blocks
@@ -40,12 +41,14 @@ class Placement:
     """Where networks run and in which type.
 
     offload: what is used once per prompt stays on the processor, and the transformer's blocks wait in its memory.
+    compiled: the transformer's blocks go through torch.compile.
     """
 
     device: torch.device
     dtype: torch.dtype
     fp8: bool = False
     offload: bool = False
+    compiled: bool = False
 
     @property
     def rare_device(self) -> torch.device:
@@ -69,7 +72,9 @@ class Components:
     light: LightDecoder | None = None
 
 
-def placement(device: str = "cpu", dtype: str | None = None, fp8: bool = False, offload: bool = False) -> Placement:
+def placement(
+    device: str = "cpu", dtype: str | None = None, fp8: bool = False, offload: bool = False, compiled: bool = False
+) -> Placement:
     """A checked placement; dtype None is float32 on a processor and bfloat16 elsewhere.
 
     Raises ValueError for a device that is not there and a type that is not one of `DTYPES`.
@@ -83,7 +88,7 @@ def placement(device: str = "cpu", dtype: str | None = None, fp8: bool = False, 
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r}: allowed are {' and '.join(map(repr, DTYPES))}")
     kind = DTYPES[dtype] if dtype else (torch.float32 if where.type == "cpu" else torch.bfloat16)
-    return Placement(where, kind, fp8, offload)
+    return Placement(where, kind, fp8, offload, compiled)
 
 
 def build(
@@ -127,8 +132,10 @@ def finish_transformer(model: S2VTransformer, place: Placement) -> S2VTransforme
     if place.fp8:
         quantise_linears(model)
     if place.offload:
-        return offload_blocks(model.eval().requires_grad_(False), place.device)
-    return for_inference(model.to(place.device).eval().requires_grad_(False))  # type: ignore[arg-type]
+        offload_blocks(model.eval().requires_grad_(False), place.device)
+    else:
+        for_inference(model.to(place.device).eval().requires_grad_(False))  # type: ignore[arg-type]
+    return compile_blocks(model) if place.compiled else model
 
 
 # --------------------------------------------------------------------------------------------------------------- nano

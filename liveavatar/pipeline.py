@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liveavatar.components import SHIPPED_WEIGHTS, Components, Size, build, placement
+from liveavatar.components import SHIPPED_WEIGHTS, Components, Placement, Size, build, placement
 from liveavatar.config import RolloutOptions
 from liveavatar.model.codec import ClipDecoder, VaeStreamDecoder
 from liveavatar.model.light_decoder import LightStreamDecoder
+from liveavatar.streaming.graphs import GraphedRollout, can_record
+from liveavatar.streaming.host_cache import HostCachedRollout
 from liveavatar.streaming.picture import PictureLatents, picture_latents, recoder
 from liveavatar.streaming.prompts import TextKeys
-from liveavatar.streaming.rollout import Recode
+from liveavatar.streaming.rollout import Recode, Rollout
 from liveavatar.streaming.session import Session, StreamDecoder, StreamParts, Texts
 from liveavatar.streaming.text import TextEachCall
 
@@ -46,8 +48,9 @@ class GenerationResult:
 class Pipeline:
     """The networks of one profile on one device, shared by all sessions."""
 
-    def __init__(self, components: Components) -> None:
-        self.components, self.config = components, components.config
+    def __init__(self, components: Components, rollout_type: type[Rollout] = Rollout) -> None:
+        """rollout_type: how streams are held and run; all kinds compute the same."""
+        self.components, self.config, self.rollout_type = components, components.config, rollout_type
         self.codec, self.transformer = components.codec, components.transformer
         self.texts = TextKeys(components.transformer, components.prompt_rows)
 
@@ -69,8 +72,8 @@ class Pipeline:
         options = options or self.config.rollout
         coded, conditions = self.code(reference, options), self.components.conditions(options)
         decoder, texts = self.decoder(reference, options, coded), self.texts_of(options)
-        recode = self.recode(reference, options)
-        parts = StreamParts(self.transformer, conditions, decoder, texts, coded.sink, coded.motion, recode)
+        recode, kind = self.recode(reference, options), self.rollout_type
+        parts = StreamParts(self.transformer, conditions, decoder, texts, coded.sink, coded.motion, recode, kind)
         session = Session(parts, self.config, options, prompt, (seed, sample_id), negative_prompt)
         for from_s, later in prompts:
             session.set_prompt(later, from_s)
@@ -165,6 +168,10 @@ def load(
     fp8: bool = False,
     offload: bool = False,
     size: Size | None = None,
+    *,
+    host_caches: bool = False,
+    graphs: bool = False,
+    compiled: bool = False,
     variant: str | None = None,
 ) -> Pipeline:
     """The pipeline of a profile with its shipped weights, those of another folder, or random ones.
@@ -172,7 +179,20 @@ def load(
     device: a torch device. weights: a folder; "random" or "random-tiny" to measure and to test. dtype: "float32" or
     "bfloat16"; None suits the device. fp8: linear layers of the transformer in 8 bits. offload: the text encoder stays on
     the processor, and the transformer's blocks wait in its memory. size: width and height of the video in pixels, multiples
-    of 16. variant: of nano's weights, trained otherwise (docs/nano.md names them).
-    Raises ValueError for what does not exist, WeightsError for what is wrong with a folder.
+    of 16. host_caches: keys and values of the past wait in host memory. graphs: whole evaluations are recorded once and
+    replayed (CUDA graphs). compiled: the transformer's blocks go through torch.compile at the first block of the first
+    stream. variant: of nano's weights, trained otherwise (docs/nano.md names them).
+    Raises ValueError for what does not exist or does not go together, WeightsError for what is wrong with a folder.
     """
-    return Pipeline(build(profile, weights, placement(device, dtype, fp8, offload), size, variant=variant))
+    place = placement(device, dtype, fp8, offload, compiled)
+    kind = rollout_type(place, host_caches, graphs)
+    return Pipeline(build(profile, weights, place, size, variant=variant), kind)
+
+
+def rollout_type(place: Placement, host_caches: bool, graphs: bool) -> type[Rollout]:
+    """How streams in this placement are held and run; raises ValueError for what does not go together."""
+    if graphs and (host_caches or place.offload):
+        raise ValueError("graphs record the work of one device; leave out graphs, or offload and host_caches")
+    if graphs and not can_record(place.device):
+        raise ValueError(f"device {str(place.device)!r} cannot record graphs of its work; leave out graphs")
+    return GraphedRollout if graphs else HostCachedRollout if host_caches else Rollout

@@ -139,15 +139,16 @@ class Attention(nn.Module):
         return Seen(keys, values, FewSeen(scorers.flatten(3).flatten(1, 2), outputs.flatten(1, 2), is_by_head))
 
     def cross(self, x: Tensor, seen: Seen, residual: Tensor) -> Tensor:
-        """residual + attention from tokens [B, S, D] to what is seen; no positions, no mask."""
+        """residual, which may be overwritten, + attention from tokens [B, S, D] to what is seen; no positions, no mask."""
         if seen.few is None:
             return residual + self.output(scaled_attention(self.queries(x), seen.keys, seen.values))
         q = self.q(x)
-        inverse = inverse_rms(q, self.norm_q.eps) if is_plain_inference(q) else _inverse_rms_in_full(q, self.norm_q.eps)
+        is_plain = is_plain_inference(q)
+        inverse = inverse_rms(q, self.norm_q.eps) if is_plain else _inverse_rms_in_full(q, self.norm_q.eps)
         weights = seen.few.weights(torch.bmm(q, seen.few.scorers).mul_(inverse), self.heads)
         if residual.dtype != weights.dtype:
             return residual + torch.bmm(weights, seen.few.outputs)
-        return torch.baddbmm(residual, weights, seen.few.outputs)
+        return (residual.baddbmm_ if is_plain else residual.baddbmm)(weights, seen.few.outputs)
 
 
 def _inverse_rms_in_full(x: Tensor, eps: float) -> Tensor:

@@ -20,7 +20,7 @@ from liveavatar.model.transformer import S2VTransformer
 def compile_blocks(
     model: S2VTransformer, backend: str | Callable[..., Any] = "inductor", mode: str | None = None
 ) -> S2VTransformer:
-    """Compile both halves of every block and the rotation of queries and keys; in place, for inference.
+    """Compile both halves of every block, the voice's injection and the rotation of queries and keys; in place.
 
     mode: torch.compile's; "reduce-overhead" replays CUDA graphs, which helps where a step is bound by its launches.
     Raises at the first call if a graph would break. Call it last: after weights are loaded, fused and quantised.
@@ -29,6 +29,8 @@ def compile_blocks(
     for block in model.blocks:
         for half in ("before_attention", "after_attention"):
             setattr(block, half, torch.compile(getattr(block, half), **options))
+    injector: Any = model.audio_injector
+    injector.heard = torch.compile(injector.heard, **options)
     rotated = torch.compile(rotate_real, **options)
 
     def rotate(x: Tensor, table: Tensor) -> Tensor:

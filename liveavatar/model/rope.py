@@ -104,6 +104,15 @@ def rotate_into(out: Tensor, x: Tensor, table: Tensor, by: Rotate = rotate) -> N
         out.copy_(by(x, table))
 
 
+def rotated(x: Tensor, table: Tensor, by: Rotate = rotate) -> Tensor:
+    """`rotate`, or a compiled form of it, head after head in memory where attention reads that faster (on a CPU)."""
+    if x.device.type != "cpu" or by is not rotate:
+        return by(x, table)
+    out = torch.empty(x.shape, dtype=x.dtype)
+    rotate_into(out, x, table)
+    return out
+
+
 def rotate_real(x: Tensor, table: Tensor) -> Tensor:
     """`rotate` by a real table [S, d/2, 2], cosines and sines: for compilers, which do not fuse complex numbers."""
     even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)

@@ -18,7 +18,7 @@ from torch import Tensor
 from liveavatar.config import FRAMES_PER_LATENT, RolloutOptions
 from liveavatar.model.attention import Context, Seen
 from liveavatar.model.positions import TokenGrid
-from liveavatar.model.rope import Rotate, half_precision
+from liveavatar.model.rope import Rotate, half_precision, rotated
 from liveavatar.model.transformer import Levels, S2VTransformer, StepConstants, Voice
 from liveavatar.streaming.cache import RollingCache
 from liveavatar.streaming.flow import euler_step, level_grid, model_time
@@ -46,6 +46,23 @@ class LatentBlock:
     end_s: float
 
 
+@dataclass(frozen=True)
+class StepInputs:
+    """All that one evaluation reads beside the cache and the weights; names as in `S2VTransformer.step`.
+
+    table: rotations of the block's tokens.
+    """
+
+    x: Tensor
+    time: float
+    voice: Voice
+    text: Sequence[Seen]
+    table: Tensor
+    cond: Tensor | None
+    levels: Levels | None
+    constants: StepConstants | None
+
+
 class StreamContext:
     """Attention of one block to itself, its past at one level, and the sink: all of it lies rotated in the cache."""
 
@@ -54,7 +71,8 @@ class StreamContext:
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         self.cache.write(layer, self.block, k, v, self.table, self.rotate)
-        return F.scaled_dot_product_attention(self.rotate(q, self.table), *self.cache.read(layer, self.block))
+        queries = rotated(q, self.table, self.rotate)
+        return F.scaled_dot_product_attention(queries, *self.cache.read(layer, self.block))
 
 
 class Rollout:
@@ -147,7 +165,7 @@ class Rollout:
 
         Two with guidance: without voice and with the negative prompt, led away from.
         """
-        wanted = self._evaluate(x, step, voice, pose)
+        wanted = self._at_step(x, step, voice, pose)
         if self._away is None:
             return wanted
         away, silence = self._away
@@ -155,17 +173,23 @@ class Rollout:
         unwanted = away.velocity(x, step, _newest_frames(silence, x.shape[2]), pose)
         return unwanted + self.options.guidance * (wanted - unwanted)
 
-    def _evaluate(self, x: Tensor, step: int, voice: Voice, pose: Tensor | None) -> Tensor:
+    def _at_step(self, x: Tensor, step: int, voice: Voice, pose: Tensor | None) -> Tensor:
+        """One evaluation of this stream, without guidance."""
         block = self.next_block
         cache = self.caches[step - self.own.start if self.options.cache == "timestep" else 0]
         self._adapt_sink()
         cache.rebase(self._origin(block))
         self.sink.place(cache, block, step)
-        context = self._context(cache, block, self._table(block, x.device))
         cond = self.sink.held(block, step).latent if self.model.config.cond_source == "sink" else pose
         time = model_time(self.levels[step])
-        levels, constants = self._levels_at(time, x, voice), self._constants_at(time, cond)
-        return self.model.step(x, time, voice, self.text, context, cond, levels, constants)
+        table, levels = self._table(block, x.device), self._levels_at(time, x, voice)
+        inputs = StepInputs(x, time, voice, self.text, table, cond, levels, self._constants_at(time, cond))
+        return self._evaluate(cache, block, inputs)
+
+    def _evaluate(self, cache: RollingCache, block: int, i: StepInputs) -> Tensor:
+        """The model's call; block `block` enters the cache."""
+        context = self._context(cache, block, i.table)
+        return self.model.step(i.x, i.time, i.voice, i.text, context, i.cond, i.levels, i.constants)
 
     def set_sink(self, latent: Tensor, motion: Tensor | None = None, from_block: int = 0) -> None:
         """Let blocks from `from_block` on attend to another picture [1, C, 1, H, W]; motion None: the same."""

@@ -31,7 +31,8 @@ class StreamParts:
     """What a stream is made of: networks shared with other streams, and the decoder and conditions of this one.
 
     texts: a prompt's keys and values per layer. reference: latent [1, z, 1, h, w]; motion: latents before the stream
-    [1, z, T, h, w], None for a stream without motion tokens. recode: as `Rollout` takes it.
+    [1, z, T, h, w], None for a stream without motion tokens. recode: as `Rollout` takes it. rollout_type: how the stream
+    is held and run; all kinds compute the same.
     """
 
     model: S2VTransformer
@@ -41,6 +42,7 @@ class StreamParts:
     reference: Tensor
     motion: Tensor | None = None
     recode: Recode | None = None
+    rollout_type: type[Rollout] = Rollout
 
 
 class Session:
@@ -62,7 +64,7 @@ class Session:
         self.showing = Showing(parts.decoder, profile, options)
         self.prompts = PromptSchedule(parts.texts)
         with torch.inference_mode():
-            self.rollout = Rollout(
+            self.rollout = parts.rollout_type(
                 parts.model,
                 options,
                 parts.texts(prompt),
