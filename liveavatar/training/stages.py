@@ -240,9 +240,9 @@ def export(codec: Path, light: Path, stage1: Path, weights: Path, variants: dict
     parts = {"light_decoder": load_file(averaged(light)), VARIED: generator}
     parts["codec"] = dict(load_codec(codec).state_dict())
     recipes = {"codec": codec, "light_decoder": light, VARIED: stage1}
-    stored = {name: value.bfloat16().float() for name, value in generator.items()}
     for name, folder in (variants or {}).items():
-        parts[f"{VARIED}-{name}"] = difference(stored, load_file(averaged(folder)), VARIANT_RANK)
+        # From unrounded weights: what rounding to 16 bits adds has no leading directions.
+        parts[f"{VARIED}-{name}"] = difference(generator, load_file(averaged(folder)), VARIANT_RANK)
         recipes[f"{VARIED}-{name}"] = folder
     records = {name: _record(folder) for name, folder in recipes.items()}
     write_weights(weights, "nano", parts, records)
