@@ -45,21 +45,25 @@ class RollingCache:
 
     def write(self, layer: int, block: int, keys: Tensor, values: Tensor, table: Tensor, rotate: Rotate = rotate) -> None:
         """Overwrite the oldest slot with block `block`'s keys, rotated by `table`, and values [B, heads, tokens, d]."""
-        start = self.beside + block % self.slots * self.block_tokens
-        own_keys, own_values = self._tokens(start, start + self.block_tokens)[layer]
+        own_keys, own_values = self._pieces(self.place_of(block))[layer]
         rotate_into(own_keys, keys, table, rotate)
         own_values.copy_(values)
 
+    def place_of(self, block: int) -> slice:
+        """Where block `block`'s tokens stand."""
+        start = self.beside + block % self.slots * self.block_tokens
+        return slice(start, start + self.block_tokens)
+
     def read(self, layer: int, block: int) -> tuple[Tensor, Tensor]:
         """Views of the conditioning and all filled slots, in slot order, once block `block` is written."""
-        return self._tokens(0, self.beside + min(block + 1, self.slots) * self.block_tokens)[layer]
+        return self._pieces(slice(0, self.beside + min(block + 1, self.slots) * self.block_tokens))[layer]
 
-    def _tokens(self, start: int, end: int) -> list[tuple[Tensor, Tensor]]:
-        """Views of tokens start..end of each layer, keys and values. There are few such pieces: each is cut out once."""
-        if (start, end) not in self._views:
-            pieces = (self.keys[..., start:end, :], self.values[..., start:end, :])
-            self._views[start, end] = list(zip(*(piece.unbind(0) for piece in pieces), strict=True))
-        return self._views[start, end]
+    def _pieces(self, place: slice) -> list[tuple[Tensor, Tensor]]:
+        """Views of some tokens' keys and values, for each layer. There are few such places: each is cut out once."""
+        if (place.start, place.stop) not in self._views:
+            pieces = (self.keys[..., place, :], self.values[..., place, :])
+            self._views[place.start, place.stop] = list(zip(*(piece.unbind(0) for piece in pieces), strict=True))
+        return self._views[place.start, place.stop]
 
     def blocks_in_slot_order(self, block: int) -> list[int]:
         """Which block each filled slot holds, once block `block` is written."""

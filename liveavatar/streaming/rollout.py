@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from liveavatar.config import RolloutOptions
-from liveavatar.model.attention import Seen
+from liveavatar.model.attention import Context, Seen
 from liveavatar.model.positions import TokenGrid
 from liveavatar.model.rope import Rotate, half_precision, rotated
 from liveavatar.model.transformer import Levels, S2VTransformer, StepConstants, Voice
@@ -59,7 +59,7 @@ class StepInputs:
     constants: StepConstants | None
 
 
-class _StreamContext:
+class StreamContext:
     """Attention of one block to itself, its past at one level, and the sink: all of it lies rotated in the cache."""
 
     def __init__(self, cache: RollingCache, block: int, table: Tensor, rotate: Rotate) -> None:
@@ -143,11 +143,11 @@ class Rollout:
         time = model_time(self.levels[step])
         table, levels = self._table(block, x.device), self._levels_at(time, x, voice)
         inputs = StepInputs(x, time, voice, self.text, table, cond, levels, self._constants_at(time, cond))
-        return self._evaluate(cache, block, inputs)
+        return self._call_model(cache, block, inputs)
 
-    def _evaluate(self, cache: RollingCache, block: int, i: StepInputs) -> Tensor:
-        """The model's call; block `block` enters the cache."""
-        context = _StreamContext(cache, block, i.table, self.model.rotate)
+    def _call_model(self, cache: RollingCache, block: int, i: StepInputs) -> Tensor:
+        """Keys and values of block `block` enter the cache."""
+        context = self._context(cache, block, i.table)
         return self.model.step(i.x, i.time, i.voice, i.text, context, i.cond, i.levels, i.constants)
 
     def set_sink(self, latent: Tensor, motion: Tensor | None = None, from_block: int = 0) -> None:
@@ -217,6 +217,9 @@ class Rollout:
         if time not in self._constants or self._constants[time][0] is not cond:
             self._constants[time] = (cond, self.model.constants(time, cond))
         return self._constants[time][1]
+
+    def _context(self, cache: RollingCache, block: int, table: Tensor) -> Context:
+        return StreamContext(cache, block, table, self.model.rotate)
 
     def _new_cache(self) -> RollingCache:
         tokens = self.block_latents * self.grid.frame_tokens
