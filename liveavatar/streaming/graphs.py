@@ -1,7 +1,7 @@
 """Whole evaluations recorded once and replayed, for devices that outrun the launching of their own work (CUDA graphs).
 
 A recording works at fixed addresses: the ring slot that the block is written to, and the tensors it reads. So there is one
-per cache and slot, made once the window is full, and what changes from block to block is copied into tensors that all
+per cache and slot, made once the ring turns over, and what changes from block to block is copied into tensors that all
 recordings share. What stands in the cache (sink, past) is put there outside, as without recordings. Results do not change.
 """
 
@@ -58,7 +58,7 @@ def can_record(device: torch.device) -> bool:
 
 
 class GraphedRollout(Rollout):
-    """A `Rollout` that replays its evaluations once its window is full."""
+    """A `Rollout` that replays its evaluations once its ring has turned over: from then on they all have the same shapes."""
 
     recorder_type: Callable[[torch.device], Callable[[Work], Recording]] = DeviceRecorder
 
@@ -72,13 +72,13 @@ class GraphedRollout(Rollout):
         self._given: dict[str, Any] = {}  # what was copied there last
         self._recordings: dict[tuple[int, int], tuple[Any, Recording]] = {}  # by cache and slot, with the text they read
 
-    def _evaluate(self, cache: RollingCache, block: int, inputs: StepInputs) -> Tensor:
-        if block < cache.slots - 1:  # as long as the window grows, every block's work has another shape
-            return super()._evaluate(cache, block, inputs)
+    def _call_model(self, cache: RollingCache, block: int, inputs: StepInputs) -> Tensor:
+        if block < cache.slots:
+            return super()._call_model(cache, block, inputs)
         fed, key = self._feed(inputs), (self.caches.index(cache), block % cache.slots)
         text, recording = self._recordings.get(key, (None, None))
         if recording is None or text is not inputs.text:
-            evaluate = super()._evaluate
+            evaluate = super()._call_model
             recording = self._recorder(lambda: evaluate(cache, block, fed))
             self._recordings[key] = (inputs.text, recording)
         recording.replay()

@@ -184,10 +184,10 @@ class Rollout:
         time = model_time(self.levels[step])
         table, levels = self._table(block, x.device), self._levels_at(time, x, voice)
         inputs = StepInputs(x, time, voice, self.text, table, cond, levels, self._constants_at(time, cond))
-        return self._evaluate(cache, block, inputs)
+        return self._call_model(cache, block, inputs)
 
-    def _evaluate(self, cache: RollingCache, block: int, i: StepInputs) -> Tensor:
-        """The model's call; block `block` enters the cache."""
+    def _call_model(self, cache: RollingCache, block: int, i: StepInputs) -> Tensor:
+        """Keys and values of block `block` enter the cache."""
         context = self._context(cache, block, i.table)
         return self.model.step(i.x, i.time, i.voice, i.text, context, i.cond, i.levels, i.constants)
 

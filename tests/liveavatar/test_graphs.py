@@ -14,7 +14,7 @@ from liveavatar.streaming.graphs import DeviceRecorder, GraphedRollout, Recordin
 from liveavatar.streaming.rollout import Rollout
 from tests.liveavatar.plain_cases import CASES, case, random
 
-BLOCKS = 9
+BLOCKS = 10
 SWITCH = 7  # the sink changes while recordings are in use
 
 
@@ -43,8 +43,8 @@ def test_replayed_stream_is_the_same(name: str) -> None:
     for block in range(BLOCKS):
         given = (c.noise(block), c.voice(block))
         torch.testing.assert_close(replayed.denoise(*given), plain.denoise(*given), atol=0, rtol=0)
-        full = max(0, block - slots + 2)  # blocks since the window is full
-        assert replayed._recorder.made == len(replayed.caches) * min(full, slots)
+        turned = max(0, block - slots + 1)  # blocks since the ring has turned over
+        assert replayed._recorder.made == len(replayed.caches) * min(turned, slots)
 
 
 @torch.no_grad()
@@ -52,10 +52,11 @@ def test_another_prompt_is_recorded_anew_and_heard() -> None:
     c = case("nano")
     other = c.prepared.encode_text(random(1, c.model.config.text_len, c.model.config.text_dim, seed=9))
     replayed, plain = (c.rollout(c.prepared, kind, aas=False) for kind in (Replayed, Rollout))
-    for block in range(c.options.window_past + 5):
-        given = (c.noise(block), c.voice(block), None, other if block == c.options.window_past + 2 else None)
+    slots = c.options.window_past + 1
+    for block in range(2 * slots + 2):
+        given = (c.noise(block), c.voice(block), None, other if block == 2 * slots else None)
         torch.testing.assert_close(replayed.denoise(*given), plain.denoise(*given), atol=0, rtol=0)
-    assert replayed._recorder.made > len(replayed.caches) * (c.options.window_past + 1)
+    assert replayed._recorder.made == len(replayed.caches) * (slots + 2)
 
 
 @torch.no_grad()
@@ -65,7 +66,7 @@ def test_the_comparison_would_notice_what_is_not_copied(left_out: str, monkeypat
     fed = tuple(name for name in ("x", "voice", "table", "cond", "levels", "constants") if name != left_out)
     replayed, plain = (c.rollout(c.prepared, kind, aas_after_blocks=SWITCH) for kind in (Replayed, Rollout))
     for block in range(BLOCKS):
-        if block == c.options.window_past + 1:
+        if block == c.options.window_past + 2:
             monkeypatch.setattr("liveavatar.streaming.graphs.FED", fed)
         given = (c.noise(block), c.voice(block))
         if not torch.equal(replayed.denoise(*given), plain.denoise(*given)):
