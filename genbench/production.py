@@ -189,5 +189,4 @@ def _gate(table: dict[str, Any], file: Path) -> Gate:
         raise ValueError(
             f"{file}: [quality] has {sorted(unknown)[0]!r}; known are {', '.join(one.name for one in fields(Gate))}"
         )
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
-    return Gate(**values)
+    return Gate.from_record(table)

@@ -172,6 +172,17 @@ def test_killed_build_ends_with_the_same_bytes(original, tmp_path):
     assert contents(tmp_path) == contents(original)
 
 
+def test_a_file_that_another_process_is_writing_is_left_alone(tmp_path):
+    (tmp_path / "truth").mkdir()
+    others = tmp_path / "truth" / ".short-001.safetensors.99.part"
+    leftover = tmp_path / "truth" / ".short-000.safetensors.98.part"
+    for path in (others, leftover):
+        path.write_bytes(b"half")
+    build_set(draw_set("short", "quick", 0, SetSize(1, (2.0, 3.0))), tmp_path)
+    assert others.exists()
+    assert not leftover.exists()
+
+
 def test_any_number_of_workers_makes_the_same_bytes(original, tmp_path):
     seen: list[bool] = []
     build_set(tiny_set(), tmp_path, seen.append, workers=2)
