@@ -68,9 +68,12 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def remove_leftovers(folder: Path, older_than_s: float = 0) -> None:
-    """Delete temporary files that a killed process left directly in `folder`; give an age if others may write there."""
-    for leftover in folder.glob(f".*{_PART_SUFFIX}"):
+def remove_leftovers(folder: Path, older_than_s: float = 0, of: str = "") -> None:
+    """Delete temporary files that a killed process left directly in `folder`.
+
+    Where others may write at the same time, give an age, or in `of` the only file name whose leftovers are meant.
+    """
+    for leftover in folder.glob(f".{of}*{_PART_SUFFIX}"):
         with contextlib.suppress(FileNotFoundError):  # another process may clean too
             if time.time() - leftover.stat().st_mtime >= older_than_s:
                 leftover.unlink()

@@ -318,10 +318,15 @@ def _start_worker(folder: Path, production: Production) -> None:
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     _WORKER.update(
         folder=folder, production=production, makers=Makers(production), examiners=make_examiners(production.gate)
     )
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _make_in_worker(job: Job) -> Note:

@@ -51,8 +51,8 @@ def check_set(folder: Path, gate: Gate | None = None, with_gate: bool = True) ->
 
 def _own_gate(manifest: Manifest) -> Gate:
     """The limits that the set was built with, without its models, which may not be on this machine."""
-    record = {name: tuple(value) if isinstance(value, list) else value for name, value in manifest.gate.items()}
-    return Gate(**record | {"agreement_model": "", "detector": "", "detector_model": "", "recogniser": ""})
+    models = ("agreement_model", "detector", "detector_model", "recogniser")
+    return Gate.from_record(manifest.gate | dict.fromkeys(models, ""))
 
 
 def _is_cut_from_videos(manifest: Manifest) -> bool:

@@ -91,7 +91,7 @@ def _add_build(verbs: argparse._SubParsersAction) -> None:
     build.add_argument("--boxes", type=Path, help="JSON file of face boxes set by hand, by sample id; they win over others")
     build.add_argument("--licence", help="licence of your own pictures, recordings or voices")
     build.add_argument("--consent", help="who agreed to what, for your own pictures, recordings or voices")
-    build.add_argument("--limit", type=int, help="only this many samples, for a first look")
+    build.add_argument("--limit", type=int, help="only this many samples, in a folder of their own")
     build.add_argument("--dry-run", action="store_true", help="show coverage and estimated cost, make nothing")
     build.set_defaults(command=_run("build"))
 

@@ -42,7 +42,9 @@ def build(options: argparse.Namespace) -> int:
     if estimate:
         print(f"words by {production.text}, about: {_cost_line(estimate)}")
     _use_one_thread(production)
-    folder = options.out / f"{options.set_name}_{options.suite}"
+    # A limited set is another set: it never stands in the way of the whole one.
+    part = "" if options.limit is None else f"_first{len(specs.samples)}"
+    folder = options.out / f"{options.set_name}_{options.suite}{part}"
     progress = Progress(len(specs.samples), "samples")
     try:
         manifest = build_set(specs, folder, progress.step, production, options.workers)
@@ -186,8 +188,9 @@ def _planned(options: argparse.Namespace) -> tuple[Any, Any]:
     own = {role: _own_folder(production, role) for role in ("image", "speech")}
     if any(own.values()):
         kind = "nano" if production.kind == "files" else production.kind
-        return production, own_set(options.set_name, options.suite, options.seed, own["image"], own["speech"], kind, size)
-    return production, draw_set(options.set_name, options.suite, options.seed, size, production.kind)
+        asked = (options.set_name, options.suite, options.seed)
+        return production, own_set(*asked, own["image"], own["speech"], kind, size, options.limit)
+    return production, draw_set(options.set_name, options.suite, options.seed, size, production.kind, production.languages)
 
 
 def _own_folder(production: Any, role: str) -> Path | None:

@@ -26,7 +26,14 @@ _ATTEMPT_STRIDE = 1_000_000
 
 
 def draw_sample(
-    set_name: str, suite: str, seed: int, index: int, size: SetSize, kind: str = NANO, attempt: int = 0
+    set_name: str,
+    suite: str,
+    seed: int,
+    index: int,
+    size: SetSize,
+    kind: str = NANO,
+    attempt: int = 0,
+    languages: tuple[str, ...] = ("en",),
 ) -> SampleSpec:
     """One sample of a set. attempt: 0, or 1.. for the same place of the design filled with another seed."""
     # The first attempt has the name it had before there were attempts, and so draws what it always drew.
@@ -53,7 +60,7 @@ def draw_sample(
         style, composition = _first_cell(set_name, suite, seed, index)
         character = _character(name, style, composition)
         return _described(replace(spec, voice=_first_voice(set_name, suite, seed, index)), character)
-    plan = _plan(set_name, suite, seed, size.samples, kind)
+    plan = _plan(set_name, suite, seed, size.samples, kind, languages)
     place = plan.places[index]
     spec = replace(spec, voice=plan.voices[index], style=place.style, composition=place.composition, gender=place.gender)
     if kind == GENERATED:
@@ -72,7 +79,7 @@ class _Plan:
 
 
 @lru_cache(maxsize=8)
-def _plan(set_name: str, suite: str, seed: int, count: int, kind: str) -> _Plan:
+def _plan(set_name: str, suite: str, seed: int, count: int, kind: str, languages: tuple[str, ...] = ("en",)) -> _Plan:
     name = (BENCHMARK_NAMESPACE, set_name, suite, seed, "design", kind)
     compositions = tuple(COMPOSITIONS) if kind == GENERATED else NANO_COMPOSITIONS
     places = lay_out(count, STYLES, compositions, python_random(*name, "places"))
@@ -89,6 +96,7 @@ def _plan(set_name: str, suite: str, seed: int, count: int, kind: str) -> _Plan:
         words["look"] = _in_turn(styles, looks.LOOKS)
         words["scene"] = rotate([0] * count, shuffled(looks.SCENES, python_random(*name, "scenes")))
         words["emotion"] = rotate(styles, looks.EMOTIONS)
+        words["language"] = rotate(styles, languages)
     return _Plan(places, _voices(places, name), ranks, words)
 
 
@@ -163,11 +171,11 @@ def _worded(spec: SampleSpec, plan: _Plan, index: int) -> SampleSpec:
     who = looks.subject(spec.style, gender, age, chosen["look"])
     return replace(
         spec,
-        gender=spec.gender,
         age=age,
         look=chosen["look"],
         scene=chosen["scene"],
         emotion=chosen["emotion"],
+        language=chosen["language"],
         prompt=looks.talking_prompt(who, chosen["scene"], chosen["emotion"]),
         picture_prompt=looks.portrait_prompt(spec.style, where.framing, where.view, who, chosen["scene"], chosen["emotion"]),
     )

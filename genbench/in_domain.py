@@ -162,7 +162,7 @@ def _clip(
     home, truth = out / "samples" / name, out / "truth" / f"{name}.mp4"
     for place in (home, truth.parent):
         place.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(place)
+        remove_leftovers(place)  # one process makes all clips, one after the other
     sound = cut_sound(path, first / FPS, frames * SAMPLES_PER_FRAME)
     shown = cut_frames(path, first, frames)
     reference = next(shown)

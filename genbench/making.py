@@ -216,7 +216,9 @@ def _write_files(job: Job, folder: Path, picture: Picture, spoken: Utterance, tr
     truth_path.unlink(missing_ok=True)
     for place in (home, truth_path.parent if truth else home):
         place.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(place)
+    remove_leftovers(home)
+    # The truth folder is shared: what else lies there may be another process's file in the making.
+    remove_leftovers(truth_path.parent, of=truth_path.name)
     contents = {
         "image": (home / "reference.png", picture.png),
         "audio": (home / "speech.wav", wav_bytes(spoken.speech)),

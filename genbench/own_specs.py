@@ -23,12 +23,13 @@ def own_set(
     recordings: Path | None,
     kind: str,
     size: SetSize | None = None,
+    limit: int | None = None,
 ) -> SetSpec:
     """A sample per picture, or per recording where pictures are not the user's. Raises ValueError naming every broken file.
 
-    kind: of the pictures that are drawn where none are given ("nano" or "generated").
+    limit: only the first so many. kind: of the pictures that are drawn where none are given ("nano" or "generated").
     """
-    rows = read_rows(pictures or recordings or Path())
+    rows = read_rows(pictures or recordings or Path())[:limit]
     if pictures and recordings and recordings != pictures:
         rows = _joined(rows, recordings)
     lengths_s = _check_files(rows, pictures, recordings)

@@ -17,6 +17,7 @@ from genbench.providers.base import Box, ImageProvider, Provider, SpeechProvider
 from genbench.quality import Gate
 from genbench.spec import GENERATED, NANO
 
+_ENGLISH_ONLY = ("template", "espeak")
 _SECRET = ("key", "token", "secret", "password")
 _CONSENT = {
     NANO: "No person is shown or heard: pictures are drawn by a program, voices are a synthesiser's.",
@@ -28,9 +29,9 @@ _CONSENT = {
 class Production:
     """text, image, speech: provider names; options: of each, by role. remakes: how often a sample is made again at most.
 
-    boxes: face boxes set by hand, by sample id; they win over every other. licence, consent: of personal material, required
-    where a provider brings any. at_once: paid requests at the same time. redistributable: whether exports may carry the
-    media.
+    languages: of the scripts of generated sets, in turn. boxes: face boxes set by hand, by sample id; they win over every
+    other. licence, consent: of personal material, required where a provider brings any. at_once: paid requests at the same
+    time. redistributable: whether exports may carry the media.
     """
 
     text: str = "template"
@@ -40,6 +41,7 @@ class Production:
     gate: Gate = field(default_factory=Gate)
     remakes: int = 3
     at_once: int = 4
+    languages: tuple[str, ...] = ("en",)
     boxes: Mapping[str, Box] = field(default_factory=dict)
     licence: str = ""
     consent: str = ""
@@ -54,6 +56,9 @@ class Production:
             )
         if self.remakes < 0 or self.at_once < 1:
             raise ValueError(f"remakes={self.remakes}, at_once={self.at_once}; give remakes >= 0 and at_once >= 1")
+        if set(self.languages) != {"en"} and {self.text, self.speech} & set(_ENGLISH_ONLY):
+            spoken = ", ".join(self.languages)
+            raise ValueError(f"languages {spoken}: {' and '.join(_ENGLISH_ONLY)} are set up for English ('en') only")
         for role, options in self.options.items():
             named = [name for name in options if any(word in name.lower() for word in _SECRET)]
             if named:
@@ -177,7 +182,7 @@ def _from_toml(content: dict[str, Any], file: Path) -> dict[str, Any]:
         elif name == "quality":
             values["gate"] = _gate(value, file)
         elif name in known:
-            values[name] = value
+            values[name] = tuple(value) if isinstance(value, list) else value
         else:
             raise ValueError(f"{file} has {name!r}; known are text, image, speech, quality, {', '.join(sorted(known))}")
     return values | {"options": options}
@@ -189,5 +194,4 @@ def _gate(table: dict[str, Any], file: Path) -> Gate:
         raise ValueError(
             f"{file}: [quality] has {sorted(unknown)[0]!r}; known are {', '.join(one.name for one in fields(Gate))}"
         )
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
-    return Gate(**values)
+    return Gate.from_record(table)

@@ -53,6 +53,12 @@ class Gate:
     recogniser: str = ""
     error_rate: float = 0.25
 
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Gate:
+        """From plain JSON values; fields that are not named have their defaults."""
+        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+        return cls(**values)
+
     @property
     def needs_networks(self) -> bool:
         """Whether any check runs a network."""

@@ -62,7 +62,7 @@ def read_scores(file: Path) -> Scores:
             raise ValueError(f"{file}, row {number} has no `clip`: that column names the video without its suffix")
         if clip in scores:
             raise ValueError(f"{file} has more than one row for {clip!r}; keep one")
-        scores[clip] = {name: number for name, value in row.items() if (number := _number(value)) is not None}
+        scores[clip] = {name: found for name, value in row.items() if (found := _number(value)) is not None}
     return scores
 
 

@@ -127,6 +127,7 @@ class SetSpec:
     samples: tuple[SampleSpec, ...]
     kind: str = NANO
     size: SetSize | None = None
+    languages: tuple[str, ...] = ("en",)
 
     def __post_init__(self) -> None:
         twice = [name for name, count in Counter(sample.id for sample in self.samples).items() if count > 1]
@@ -152,13 +153,21 @@ class SetSpec:
             return None
         from genbench.draw import draw_sample
 
-        return draw_sample(self.set_name, self.suite, self.seed, index, self.size, self.kind, attempt)
+        return draw_sample(self.set_name, self.suite, self.seed, index, self.size, self.kind, attempt, self.languages)
 
 
-def draw_set(set_name: str, suite: str, seed: int = 0, size: SetSize | None = None, kind: str = NANO) -> SetSpec:
+def draw_set(
+    set_name: str,
+    suite: str,
+    seed: int = 0,
+    size: SetSize | None = None,
+    kind: str = NANO,
+    languages: tuple[str, ...] = ("en",),
+) -> SetSpec:
     """The specs of a named set; `size` overrides the number of samples and their durations (as tests do).
 
     kind: "nano", or "generated" for image generators, which can show more views and need words for everything.
+    languages: of the scripts of generated sets, in turn; templates and espeak-ng are set up for "en" only.
     """
     from genbench.draw import draw_sample
 
@@ -169,8 +178,10 @@ def draw_set(set_name: str, suite: str, seed: int = 0, size: SetSize | None = No
         size = SETS[set_name, suite]
     if kind != NANO and set_name == "in_domain":
         raise ValueError("an in-domain set of real videos is imported: python -m genbench import --videos DIR")
-    samples = tuple(draw_sample(set_name, suite, seed, index, size, kind) for index in range(size.samples))
-    return SetSpec(set_name, suite, seed, samples, kind, size)
+    samples = tuple(
+        draw_sample(set_name, suite, seed, index, size, kind, languages=languages) for index in range(size.samples)
+    )
+    return SetSpec(set_name, suite, seed, samples, kind, size, languages)
 
 
 def follows_first_design(set_name: str, suite: str, kind: str) -> bool:

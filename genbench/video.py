@@ -98,7 +98,7 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: int) -> None:
     """
     import av
 
-    partial = path.with_name(f".{path.name}.part.mp4")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     stream: Any = None
     try:
         with av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as container:

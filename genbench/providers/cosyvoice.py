@@ -104,7 +104,9 @@ class CosyVoice(SpeechProvider):
         if not sentences:
             raise ValueError(f"sample {spec.id} has an empty script; give it some words to speak")
         voice = self._voice(spec)
-        rate, pieces, said = self._started().facts["sample_rate"], [], []
+        rate = self._started().facts["sample_rate"]
+        pieces: list[np.ndarray] = []
+        said: list[str] = []
         total_s = 0.0
         for number, text in enumerate(_groups(sentences)):
             piece = self._spoken(spec, voice, text, number)

@@ -1,17 +1,19 @@
 """Writes a stand-in for a CosyVoice checkout: only interface facts of FunAudioLLM/CosyVoice at commit ace7c47 (2026-03-16).
 
 Each fact that a class below keeps, and where it stands in that checkout:
-- `AutoModel(**kwargs)` is a function, `model_dir` is required by keyword, and the class follows from the name of the yaml in that
-  folder, `cosyvoice.yaml`, `cosyvoice2.yaml` or `cosyvoice3.yaml`, else TypeError (cosyvoice/cli/cosyvoice.py).
+
+- `AutoModel(**kwargs)` is a function, `model_dir` is required by keyword, and the class follows from the name of the yaml in
+  that folder, `cosyvoice.yaml`, `cosyvoice2.yaml` or `cosyvoice3.yaml`, else TypeError (cosyvoice/cli/cosyvoice.py).
 - Attribute `sample_rate`: 22050 for version 1, 24000 for 2 and 3 (examples/libritts/*/conf/*.yaml).
 - `inference_zero_shot(tts_text, prompt_text, prompt_wav, zero_shot_spk_id='', stream=False, speed=1.0, text_frontend=True)`;
-  `inference_instruct2(tts_text, instruct_text, prompt_wav, ...)` in versions 2 and 3 only (the same file). Until commit 622a3a1
-  (2025-12-08) the third argument was `prompt_speech_16k`, a tensor.
-- A call gives a generator of {'tts_speech': float tensor [1, n]}, one item per text segment; text of punctuation only gives none.
+  `inference_instruct2(tts_text, instruct_text, prompt_wav, ...)` in versions 2 and 3 only (the same file).
+- Until commit 622a3a1 (2025-12-08) the third argument was `prompt_speech_16k`, a tensor.
+- A call gives a generator of {'tts_speech': float tensor [1, n]}, one item per text segment; punctuation alone gives none.
 - Values are clamped to +-0.99 (cosyvoice/hifigan/generator.py).
 - Version 3 wants `<|endofprompt|>` in the prompt or instruction text: without it an assert fails (cosyvoice/llm/llm.py).
 - `cosyvoice.utils.common.set_all_random_seed(seed)` fixes the sampling (webui.py).
 - The prompt clip is read with at least 16 kHz (cosyvoice/utils/file_utils.py).
+
 What the stand-in says is a tone whose pitch follows the seed and whose length follows the text: nothing about real speech.
 """
 
@@ -56,7 +58,8 @@ class CosyVoice:
     version = 1
     def __init__(self, model_dir, load_jit=False, load_trt=False, fp16=False, trt_concurrent=1):
         self.model_dir = model_dir
-    def inference_zero_shot(self, tts_text, prompt_text, {third}, zero_shot_spk_id='', stream=False, speed=1.0, text_frontend=True):
+    def inference_zero_shot(self, tts_text, prompt_text, {third}, zero_shot_spk_id='', stream=False, speed=1.0,
+                            text_frontend=True):
         if self.version == 3:
             assert '<|endofprompt|>' in prompt_text, 'version 3 wants <|endofprompt|>'
         yield from self._say('zero_shot', tts_text, prompt_text, {third}, stream, text_frontend)
@@ -83,7 +86,8 @@ class CosyVoice2(CosyVoice):
     version = 2
     def __init__(self, model_dir, load_jit=False, load_trt=False, load_vllm=False, fp16=False, trt_concurrent=1):
         self.model_dir = model_dir
-    def inference_instruct2(self, tts_text, instruct_text, {third}, zero_shot_spk_id='', stream=False, speed=1.0, text_frontend=True):
+    def inference_instruct2(self, tts_text, instruct_text, {third}, zero_shot_spk_id='', stream=False, speed=1.0,
+                            text_frontend=True):
         assert '<|endofprompt|>' in instruct_text
         yield from self._say('instruct2', tts_text, instruct_text, {third}, stream, text_frontend)
 

@@ -1,8 +1,8 @@
 """A local server that speaks the REST form of Gemini's generateContent, with its failures on demand.
 
-Form: POST /{v1|v1beta}/models/MODEL:generateContent with header x-goog-api-key; the two clients write some names of the body in
-camelCase and some in snake_case, so both are read. Errors are {"error": {code, message, status, details}}, as the service's
-documentation and clients have them; a 429 carries RetryInfo and QuotaFailure details.
+Form: POST /{v1|v1beta}/models/MODEL:generateContent with header x-goog-api-key; the two clients write some names of the
+body in camelCase and some in snake_case, so both are read. Errors are {"error": {code, message, status, details}}, as the
+service's documentation and clients have them; a 429 carries RetryInfo and QuotaFailure details.
 """
 
 from __future__ import annotations

@@ -172,6 +172,17 @@ def test_killed_build_ends_with_the_same_bytes(original, tmp_path):
     assert contents(tmp_path) == contents(original)
 
 
+def test_a_file_that_another_process_is_writing_is_left_alone(tmp_path):
+    (tmp_path / "truth").mkdir()
+    others = tmp_path / "truth" / ".short-001.safetensors.99.part"
+    leftover = tmp_path / "truth" / ".short-000.safetensors.98.part"
+    for path in (others, leftover):
+        path.write_bytes(b"half")
+    build_set(draw_set("short", "quick", 0, SetSize(1, (2.0, 3.0))), tmp_path)
+    assert others.exists()
+    assert not leftover.exists()
+
+
 def test_any_number_of_workers_makes_the_same_bytes(original, tmp_path):
     seen: list[bool] = []
     build_set(tiny_set(), tmp_path, seen.append, workers=2)
@@ -181,7 +192,8 @@ def test_any_number_of_workers_makes_the_same_bytes(original, tmp_path):
 
 def test_what_the_gate_refuses_is_made_again_then_left_out(original, tmp_path):
     # A level that the sets' voices have only by chance: some pass at once, some later, some never.
-    levels = [check["value"] for s in load_manifest(original).samples for check in s.checks if check["name"] == "speech_level"]
+    checks = [check for sample in load_manifest(original).samples for check in sample.checks]
+    levels = [check["value"] for check in checks if check["name"] == "speech_level"]
     limit = (sorted(levels)[1], 0.0)
     gate = Gate(level_db=limit)
     manifest = build_set(tiny_set(), tmp_path / "a", production=Production(gate=gate, remakes=2))

@@ -1,4 +1,5 @@
-"""CosyVoice behind its worker process: text forms by version, time limits, failures; against a stand-in that keeps the facts.
+"""CosyVoice behind its worker process: text forms by version, time limits, failures; against a stand-in that keeps the
+facts.
 
 The stand-in (tests/genbench/cosyvoice_checkout.py) says which fact comes from which file of the real checkout.
 """

@@ -76,6 +76,12 @@ def test_looks_ages_and_scenes_of_generated_samples_are_balanced():
     assert all(s.look in s.picture_prompt and s.scene in s.picture_prompt for s in samples)
 
 
+def test_languages_take_turns_where_they_can_be_spoken():
+    samples = draw_set("short", "full", size=SetSize(12, (8, 9)), kind="generated", languages=("en", "zh")).samples
+    assert Counter(s.language for s in samples) == {"en": 6, "zh": 6}
+    assert spread((s.style, s.language) for s in samples) == 0
+
+
 def test_looks_of_the_nano_world_are_spread_evenly():
     samples = [s for s in draw_set("short", "full").samples if s.style == "photo"]
     for field in ("skin", "hair_colour", "background_colour", "clothes_colour", "face_width"):
@@ -96,7 +102,8 @@ def test_voices_fit_genders():
 def test_another_attempt_keeps_the_place_and_changes_the_rest():
     specs = draw_set("short", "full")
     first, again = specs.samples[2], specs.redrawn(2, 1)
-    assert (again.id, again.style, again.composition, again.gender) == (first.id, first.style, first.composition, first.gender)
+    for kept in ("id", "style", "composition", "gender"):
+        assert getattr(again, kept) == getattr(first, kept)
     assert again.text != first.text
     assert again.character != first.character
     assert specs.redrawn(2, 1) == again

@@ -37,8 +37,9 @@ def test_a_model_that_is_not_there_is_named(tmp_path, monkeypatch):
 
 
 def test_yunet_boxes_are_shares_of_the_picture(monkeypatch):
-    """Facts of the stand-in: `FaceDetectorYN.create(model, config, input_size, ..)`; `.detect` gives (number, array or None), an
-    array's row being x, y, width, height, ten landmarks, score; pictures are blue-green-red (OpenCV; model zoo 4.x).
+    """Facts of the stand-in: `FaceDetectorYN.create(model, config, input_size, ..)`; `.detect` gives (number, array or
+    None), an array's row being x, y, width, height, ten landmarks, score; pictures are blue-green-red (OpenCV; model zoo
+    4.x).
     """
     seen = {}
 

@@ -1,4 +1,5 @@
-"""Sets out and in: the same bytes as folder or tar, damage and strangers refused, cards and checks that say what is there."""
+"""Sets out and in: the same bytes as folder or tar, damage and strangers refused, cards and checks that say what is there.
+"""
 
 from __future__ import annotations
 
@@ -200,7 +201,8 @@ def test_the_card_shows_and_counts_every_sample(built, tmp_path, capsys):
     manifest = load_manifest(built)
     assert manifest.digest in text
     assert "| all | " in text
-    assert sum(int(cell) for cell in next(line for line in text.splitlines() if line.startswith("| all")).split("|")[2:8]) == 3
+    sums = next(line for line in text.splitlines() if line.startswith("| all")).split("|")[2:8]
+    assert sum(int(cell) for cell in sums) == 3
     sheet = np.asarray(Image.open(tmp_path / "contact_sheet.png"))
     assert sheet.shape[1] == WIDTH
     # Every reference picture stands in the sheet: its mean colour is met somewhere in its tile.

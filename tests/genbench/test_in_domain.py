@@ -1,4 +1,5 @@
-"""In-domain sets: clips like the training's from the nano world, or cut from a folder of talking videos, with their truth."""
+"""In-domain sets: clips like the training's from the nano world, or cut from a folder of talking videos, with their truth.
+"""
 
 from __future__ import annotations
 
@@ -144,7 +145,7 @@ def test_a_share_that_leaves_nothing_says_what_to_do(videos, tmp_path):
 
 
 def test_boxes_and_prompts_are_taken_by_video_name(videos, tmp_path):
-    boxes = {name: (0.1, 0.1, 0.6, 0.7) for name in NAMES}
+    boxes = dict.fromkeys(NAMES, (0.1, 0.1, 0.6, 0.7))
     manifest = import_videos(videos, tmp_path, options(), None, boxes, {"": "A test talks.", "talk0": "Zero talks."})
     for sample in manifest.samples:
         assert sample.face_box == (0.1, 0.1, 0.6, 0.7)

@@ -160,7 +160,7 @@ def test_a_disk_that_fills_is_named_and_what_was_made_stays(own, tmp_path, monke
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DiskFullError, match="no room on the disk for .*; free some and repeat"):
+    with pytest.raises(DiskFullError, match=r"no room on the disk for .*; free some and repeat"):
         build(own, tmp_path / "set")
     monkeypatch.setattr(os, "fsync", real)
     assert not (tmp_path / "set" / "manifest.json").exists()
@@ -199,6 +199,7 @@ def test_a_config_file_is_read_and_its_faults_are_named(tmp_path):
         ("speed = 1", "'speed'"),
         ('[text]\nprovider = "gemini"\napi_key = "x"', "environment only"),
         ("[text", "no TOML file"),
+        ('languages = ["en", "zh"]', "English"),
     ]:
         file.write_text(text)
         with pytest.raises(ValueError, match=words):
@@ -211,7 +212,7 @@ def test_an_own_picture_may_speak_with_a_synthetic_voice(own, tmp_path, capsys):
         sound.unlink()
     command = ["build", "--set", "short", "--out", str(tmp_path), "--pictures", str(own), "--limit", "2"]
     assert main([*command, "--licence", "CC0-1.0", "--consent", "drawn"]) == EXIT_OK
-    manifest = load_manifest(tmp_path / "short_quick")
+    manifest = load_manifest(tmp_path / "short_quick_first2")
     assert manifest.providers["speech"]["name"] == "espeak"
     assert all(sample.transcript_text() for sample in manifest.samples)
     assert "no face box" in capsys.readouterr().out

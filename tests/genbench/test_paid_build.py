@@ -123,7 +123,8 @@ def test_a_refused_answer_is_listed_and_not_asked_again(server, own, tmp_path):
 
 
 def test_a_quota_that_ends_stops_the_build_and_keeps_what_was_answered(server, own, tmp_path):
-    server.next_replies = [lambda body, text: (200, _good(text)), limited(quota="RequestsPerDay"), limited(quota="RequestsPerDay")]
+    used_up = limited(quota="RequestsPerDay")
+    server.next_replies = [lambda body, text: (200, _good(text)), used_up, used_up]
     with pytest.raises(ProviderError, match="tomorrow"):
         build(own, tmp_path, server.url)
     assert sum(server.asked.values()) == 1
@@ -166,7 +167,12 @@ def builder():
     root = Path(__file__).parents[2]
     quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", BUILDER], cwd=root, env=os.environ | quiet, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", BUILDER],
+        cwd=root,
+        env=os.environ | quiet,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     with process:
         yield process
