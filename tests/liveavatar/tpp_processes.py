@@ -155,7 +155,6 @@ class Run:
     source: Callable[[Asked, ProfileConfig], Source] = whole
     options: EngineOptions = field(default_factory=EngineOptions)
     prepare: Callable[[Engine], None] | None = None  # run in every process before the first stream
-    rollout: Any = None
 
     def take_part(self, rendezvous: Rendezvous | None, report: Callable[[Fault, bool], None]) -> list[StreamResult]:
         torch.set_num_threads(1)
@@ -222,8 +221,8 @@ def kept(path: Path) -> dict[str, Tensor]:
     return dict(load_file(path))
 
 
-def sequential(run: Run, stream: int = 0) -> dict[str, Tensor]:
-    """The same stream by the single process that users run: latents and frames by block."""
+def sequential(run: Run, stream: int = 0, *, decodes: bool = True) -> dict[str, Tensor]:
+    """The same stream by the single process that users run: latents, and frames if it decodes, by block."""
     torch.set_num_threads(1)
     asked, pipeline = run.streams[stream], Pipeline(run.parts(ALL_PARTS))
     profile = pipeline.config
@@ -236,7 +235,7 @@ def sequential(run: Run, stream: int = 0) -> dict[str, Tensor]:
 
     def noting(latent: Any, frames: int) -> Any:
         held[f"latents{latent.block}"] = latent.latents
-        return decode(latent, frames)
+        return decode(latent, frames) if decodes else ()
 
     session.showing.take = noting  # type: ignore[method-assign]
     for chunks in (session.push(sound(asked.seconds)), session.flush()):
