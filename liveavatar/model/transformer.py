@@ -263,14 +263,14 @@ class S2VTransformer(nn.Module):
 
     def constants(self, time: float, cond: Tensor | None) -> StepConstants:
         """What `step` needs at one time (0..1000) beside `cond`, whatever the noisy latents and the voice are."""
-        mask, bias = self.trainable_cond_mask.weight[NOISY], self.patch_embedding.bias
+        beside = self.trainable_cond_mask.weight[NOISY] + self.patch_embedding.bias  # type: ignore[operator]
         if cond is not None:
-            beside = self._patches(self.cond_encoder, cond, self.cond_encoder.bias) + (mask + bias)
-        else:
-            beside = mask + bias + (self.cond_encoder.bias if self.config.cond_dim else 0)  # no pose is a pose of zeros
+            beside = self._patches(self.cond_encoder, cond, self.cond_encoder.bias) + beside
+        elif self.config.cond_dim:
+            beside = beside + self.cond_encoder.bias  # type: ignore[operator]  # no pose is a pose of zeros
         if self.residual is None:
             return StepConstants(beside, None)
-        level = _levels(torch.full((1, 1), time, dtype=torch.float64, device=mask.device))
+        level = _levels(torch.full((1, 1), time, dtype=torch.float64, device=beside.device))
         return StepConstants(beside, self.residual.at(_sink_in(cond), level))
 
     def step(

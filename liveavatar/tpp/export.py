@@ -29,8 +29,10 @@ def chart(timeline: Timeline, path: Path, from_s: float = 0.0, to_s: float | Non
         if event.end_s < from_s or event.begin_s > end_s:
             continue
         if event.kind == "span" and event.what in WORK:
-            bar = {"color": COLOURS[event.what], "hatch": HATCHES[event.what], "edgecolor": "white", "linewidth": 0.4}
-            axes.barh(event.rank, event.seconds, left=event.begin_s, height=0.7, **bar)
+            axes.barh(
+                event.rank, event.seconds, left=event.begin_s, height=0.7,
+                color=COLOURS[event.what], hatch=HATCHES[event.what], edgecolor="white", linewidth=0.4,
+            )  # fmt: skip
         elif event.kind == "wait" and event.what == "sink":
             axes.barh(event.rank, event.seconds, left=event.begin_s, height=0.7, color=SINK_COLOUR)
     axes.set_yticks(range(len(stages)), [f"{rank}: {name}" for rank, name in enumerate(stages)])

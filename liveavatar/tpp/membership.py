@@ -126,10 +126,11 @@ def _stage_groups(
     layout: Layout, device: torch.device
 ) -> dict[int, tuple[dist.ProcessGroup, dist.ProcessGroup]]:
     """Groups of stages that several devices share. Every process makes all of them, in the same order."""
-    groups = {}
+    groups: dict[int, tuple[dist.ProcessGroup, dist.ProcessGroup]] = {}
     for number, stage in enumerate(layout.stages):
         if stage.devices > 1:
             members = [role.rank for role in layout.roles if role.number == number]
             made = [dist.new_group(members, timeout=FOR_EVER, backend=_backend(device)) for _ in range(2)]
-            groups[number] = (made[0], made[1])
+            # This process is a member of the first kind only where it is in the stage; others hold a placeholder.
+            groups[number] = (made[0], made[1])  # type: ignore[assignment]
     return groups

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class StreamOrder:
         if values is None:
             return None
         picture = board.get_tensors(f"picture/{stream}")["picture"].numpy()
-        options = {name: tuple(v) if isinstance(v, list) else v for name, v in values.pop("options").items()}
+        options: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.pop("options").items()}
         prompts = tuple((from_s, prompt) for from_s, prompt in values.pop("prompts"))
         return cls(reference=picture, options=RolloutOptions(**options), prompts=prompts, **values)
 

@@ -102,7 +102,7 @@ def _checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The known times among `values`."""
     if not isinstance(values, Mapping):
         raise TimesError(f"{where}: expected an object of times, not {values!r}")
-    known = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in _NAMES}
+    known: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in _NAMES}
     for name, value in known.items():
         each = value if isinstance(value, tuple) and value else (value,)
         if not all(isinstance(v, int | float) and not isinstance(v, bool) and v >= 0 for v in each):

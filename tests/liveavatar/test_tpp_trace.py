@@ -19,7 +19,8 @@ FACTS = {"layout": "0|1|vae", "stages": ["denoise 0", "denoise 1", "decode"], "e
 
 
 def span(stage: str, rank: int, block: int, begin_s: float, end_s: float, frames: int = 0) -> Line:
-    return {"event": "span", "stage": stage, "rank": rank, "block": block, "begin_s": begin_s, "end_s": end_s, "frames": frames}
+    times = {"begin_s": begin_s, "end_s": end_s}
+    return {"event": "span", "stage": stage, "rank": rank, "block": block, **times, "frames": frames}
 
 
 def pipeline(blocks: int, decode_s: float = DECODE_S) -> list[Line]:
@@ -35,7 +36,8 @@ def pipeline(blocks: int, decode_s: float = DECODE_S) -> list[Line]:
         lines.append(span("output", 2, block, t + 2 * beat + decode_s, t + 2 * beat + decode_s, frames=12))
         for rank, size in ((0, 1000), (1, 800)):
             sent = t + (rank + 1) * beat
-            lines.append({"event": "send", "rank": rank, "block": block, "begin_s": sent - 0.1, "end_s": sent, "bytes": size})
+            times = {"begin_s": sent - 0.1, "end_s": sent}
+            lines.append({"event": "send", "rank": rank, "block": block, **times, "bytes": size})
     return [*lines, {"event": "end", "t_s": beat * (blocks + 1) + decode_s}]
 
 
@@ -111,8 +113,8 @@ def test_a_stream_that_broke_off_is_still_read(tmp_path: Path) -> None:
 def test_what_is_no_timeline_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TimelineError, match="no line with times"):
         read_timeline(written([{"event": "start"}], tmp_path))
+    (tmp_path / "t").write_text("nothing\n{}\n")
     with pytest.raises(TimelineError, match="line 1 is not JSON"):
-        (tmp_path / "t").write_text("nothing\n{}\n")
         read_timeline(tmp_path / "t")
     with pytest.raises(TimelineError, match="too few"):
         summarise(read_timeline(written(pipeline(4), tmp_path)))
@@ -131,7 +133,8 @@ def test_perfetto_has_a_process_per_device_and_every_event_once(tmp_path: Path) 
 
 def test_the_verb_writes_chart_and_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(pipeline(10), tmp_path)
-    command = ["tpp", "trace", str(path), "--chart", str(tmp_path / "c.svg"), "--perfetto", str(tmp_path / "p.json"), "--json"]
+    chart, perfetto = str(tmp_path / "c.svg"), str(tmp_path / "p.json")
+    command = ["tpp", "trace", str(path), "--chart", chart, "--perfetto", perfetto, "--json"]
     assert cli.main(command) == 0
     assert json.loads(capsys.readouterr().out)["bottleneck_rank"] == 2
     drawing = (tmp_path / "c.svg").read_text()
