@@ -54,7 +54,7 @@ class SinkResidual(nn.Module):
 
     def enter(self, x: Tensor, sink: Tensor, level: Tensor) -> Tensor:
         """The residual in noisy x, at unit spread for every level; level broadcasts against x [B, C, F, H, W]."""
-        gain, scale = self.gain.view(-1, 1, 1, 1), self.scale.view(-1, 1, 1, 1)
+        gain, scale, level = self.gain.view(-1, 1, 1, 1), self.scale.view(-1, 1, 1, 1), level.to(self.gain.dtype)
         spread = torch.sqrt(((1 - level) * scale).square() + level.square())
         return (x - (1 - level) * gain * sink) / spread
 
@@ -62,11 +62,11 @@ class SinkResidual(nn.Module):
         """(x - clean estimate) / level."""
         wide = out.to(torch.promote_types(out.dtype, torch.float32))
         clean = self.gain.view(-1, 1, 1, 1) * sink + self.scale.view(-1, 1, 1, 1) * wide
-        return (x - clean) / level.clamp(min=self.LOWEST_LEVEL)
+        return (x - clean) / level.to(self.gain.dtype).clamp(min=self.LOWEST_LEVEL)
 
     def at(self, sink: Tensor, level: Tensor) -> ResidualAt:
         """Both ways with this sink [B, C, 1, H, W] and level, for many evaluations that share them."""
-        gain, scale = self.gain.view(-1, 1, 1, 1), self.scale.view(-1, 1, 1, 1)
+        gain, scale, level = self.gain.view(-1, 1, 1, 1), self.scale.view(-1, 1, 1, 1), level.to(self.gain.dtype)
         spread = torch.sqrt(((1 - level) * scale).square() + level.square())
         divisor, mean = level.clamp(min=self.LOWEST_LEVEL), gain * sink
         return ResidualAt(

@@ -215,7 +215,7 @@ def test_load_options_and_prompts_reach_the_pipeline(files: Path, pipeline: Fake
     assert pipeline.asked["prompts"] == [(0.0, "a man"), (0.96, "a smile")]
     assert pipeline.load_asked == {
         "device": "cpu", "weights": files, "dtype": "bfloat16", "fp8": True, "offload": True, "size": (96, 128),
-        "host_caches": True, "graphs": False, "compiled": True,
+        "host_caches": True, "graphs": False, "compiled": True, "variant": None,
     }  # fmt: skip
 
 

@@ -59,19 +59,6 @@ def test_rates_and_latencies_follow_the_papers_definitions(tmp_path: Path) -> No
     assert summary["bytes_per_block"] == {"0": 1000, "1": 800}
 
 
-def test_the_slowest_stage_is_named_with_what_would_help(tmp_path: Path) -> None:
-    summary = summarise(read_timeline(written(pipeline(20), tmp_path)))
-    assert summary["bottleneck_rank"] == 2
-    assert [row["busy"] for row in summary["stages"]] == pytest.approx([1 / 1.3, 1 / 1.3, 1.0], abs=0.03)
-    assert summary["bubble"] == pytest.approx(1 - (1 + 2 / 1.3) / 3, abs=0.02)
-    assert "decode stage is 1.30 x the slowest step" in words(summary)
-    assert "would give about 12.0 generation FPS in place of 9.2" in words(summary)
-
-
-def test_even_stages_are_called_even(tmp_path: Path) -> None:
-    assert "stages are even" in words(summarise(read_timeline(written(pipeline(20, decode_s=1.0), tmp_path))))
-
-
 def test_mid_stream_is_from_any_moment_to_the_frame_that_shows_it(tmp_path: Path) -> None:
     """Sound is complete every 1.3 s and shown 3.9 s later: on average 0.65 + 3.9, split into its parts."""
     found = summarise(read_timeline(written(pipeline(60), tmp_path)))["ttff_midstream"]
