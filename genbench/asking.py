@@ -110,9 +110,11 @@ def main(folder: Path) -> None:
     with exclusive(folder / "lock", wait=True):
         plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
         # Only what this build wants: requests of an earlier plan may still lie there.
-        requests = {key: json.loads((folder / "requests" / f"{key}.json").read_text(encoding="utf-8")) for key in plan["keys"]}
+        files = {key: folder / "requests" / f"{key}.json" for key in plan["keys"]}
+        requests = {key: json.loads(file.read_text(encoding="utf-8")) for key, file in files.items()}
         waiting = _unanswered(folder, requests)
-        doubted = [key for key in waiting if (folder / "begun" / key).exists()]
+        answered = {path.stem for path in (folder / "answers").glob("*.json")}
+        doubted = [key for key in waiting if (folder / "begun" / key).exists() and key not in answered]
         if doubted:
             with open(folder / "doubts", "a", encoding="utf-8") as file:
                 file.writelines(f"{key}\n" for key in doubted)
