@@ -1,6 +1,6 @@
 """Paid requests: asked in a process of their own that outlives a killed build, so that no answer is paid for twice.
 
-    FOLDER/plan.json             provider, options, how many at a time; never a key
+    FOLDER/plan.json             provider, options, how many at a time, which requests; no credentials
     FOLDER/requests/KEY.json     what is to be asked
     FOLDER/begun/KEY             a request that was sent
     FOLDER/answers/KEY.json      its answer, whole, the moment it came
@@ -73,7 +73,8 @@ def ask_all(
     """
     if not requests:
         return {}
-    write_json(folder / "plan.json", {"provider": provider, "options": dict(options), "at_once": at_once})
+    plan = {"provider": provider, "options": dict(options), "at_once": at_once, "keys": list(requests)}
+    write_json(folder / "plan.json", plan)
     for key, request in requests.items():
         write_json(folder / "requests" / f"{key}.json", request)
     (folder / "stopped.json").unlink(missing_ok=True)
@@ -108,11 +109,12 @@ def main(folder: Path) -> None:
     threading.Thread(target=_wait_for_end, args=(alone,), daemon=True).start()
     with exclusive(folder / "lock", wait=True):
         plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-        requests = {
-            path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "requests").glob("*.json"))
-        }
+        # Only what this build wants: requests of an earlier plan may still lie there.
+        files = {key: folder / "requests" / f"{key}.json" for key in plan["keys"]}
+        requests = {key: json.loads(file.read_text(encoding="utf-8")) for key, file in files.items()}
         waiting = _unanswered(folder, requests)
-        doubted = [key for key in waiting if (folder / "begun" / key).exists()]
+        answered = {path.stem for path in (folder / "answers").glob("*.json")}
+        doubted = [key for key in waiting if (folder / "begun" / key).exists() and key not in answered]
         if doubted:
             with open(folder / "doubts", "a", encoding="utf-8") as file:
                 file.writelines(f"{key}\n" for key in doubted)

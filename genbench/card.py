@@ -73,7 +73,9 @@ def _speech(manifest: Manifest) -> str:
     if manifest.segments_s:
         spans = ", ".join(f"{start}-{stop} s" for start, stop in manifest.segments_s)
         text += (
-            f"\n\nFor endless streams a voice is repeated ({manifest.long_audio.get('rule', '')}); scored: {spans}. "
+            f"\n\nFor endless streams a voice is repeated (rule {manifest.long_audio.get('rule')}: its last pause cut to "
+            f"{manifest.long_audio.get('pause_s')} s, seams cross-faded over {manifest.long_audio.get('fade_s')} s); "
+            f"scored: {spans}. "
             "`genbench export --form long-audio` writes them."
         )
     return text

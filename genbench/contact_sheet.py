@@ -13,7 +13,7 @@ from genbench.picture import png_bytes, read_pixels
 if TYPE_CHECKING:
     from PIL import Image
 
-WIDTH, MARGIN, GAP = 1680, 40, 10
+WIDTH, LEAST_WIDTH, MARGIN, GAP = 1680, 1240, 40, 10
 _PAPER, _INK, _GREY, _LINE = "#fbfaf7", "#26262b", "#77777f", "#dedcd4"
 _TINTS = {"photo": (196, 120, 74), "cartoon": (66, 122, 168), "animal": (84, 140, 92)}
 _OTHER_TINT = (120, 120, 128)
@@ -36,7 +36,9 @@ def contact_sheet(manifest: Manifest) -> bytes:
     head = 150 + 30 + (len(coverage_table(cells_of(manifest.samples))[1]) + 1) * _CELL_H + 40
     rows = sum(-(-len(samples) // columns) for _, samples in groups)
     height = head + len(groups) * 56 + rows * (tile_h + _LABEL + GAP) + MARGIN
-    sheet = Image.new("RGB", (WIDTH, height), _PAPER)
+    widest = min(columns, max(len(samples) for _, samples in groups))
+    width = max(LEAST_WIDTH, 2 * MARGIN + widest * (tile_w + GAP) - GAP)
+    sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
     _draw_head(draw, manifest)
     _draw_coverage(draw, manifest.samples, 150)

@@ -59,7 +59,7 @@ class LongVoice:
     def rule() -> dict[str, Any]:
         """How a voice is repeated, for manifests."""
         return {
-            "rule": "repeated; last pause cut; period in whole frames that share no factor with a block; seams cross-faded",
+            "rule": "loop-1",  # another way to repeat is another name: it stands in the digest of sets
             "pause_s": PAUSE_S,
             "fade_s": FADE_S,
             "frames_per_block": FRAMES_PER_BLOCK,

@@ -226,6 +226,8 @@ class _Worker:
         except OSError:
             line = ""
         if not line:
+            # Its pipe ends a moment before the process is gone: nobody may give it another job in between.
+            self.kill()
             raise ProviderError(f"CosyVoice's worker ended (exit code {self._process.poll()}); its words stand above")
         return json.loads(line)
 

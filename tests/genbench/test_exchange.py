@@ -16,7 +16,7 @@ from PIL import Image
 from genbench.build import build_set
 from genbench.checking import check_set
 from genbench.cli import EXIT_BAD_INPUT, EXIT_INCOMPLETE, EXIT_OK, main
-from genbench.contact_sheet import WIDTH
+from genbench.contact_sheet import LEAST_WIDTH
 from genbench.errors import DamagedSetError
 from genbench.exchange import export_long_audio, export_set, import_exported
 from genbench.manifest import digest_of, load_manifest
@@ -204,7 +204,7 @@ def test_the_card_shows_and_counts_every_sample(built, tmp_path, capsys):
     sums = next(line for line in text.splitlines() if line.startswith("| all")).split("|")[2:8]
     assert sum(int(cell) for cell in sums) == 3
     sheet = np.asarray(Image.open(tmp_path / "contact_sheet.png"))
-    assert sheet.shape[1] == WIDTH
+    assert sheet.shape[1] == LEAST_WIDTH
     # Every reference picture stands in the sheet: its mean colour is met somewhere in its tile.
     whole = {tuple(pixel) for pixel in sheet[::7, ::7].reshape(-1, 3)}
     assert len(whole) > 300
