@@ -132,7 +132,7 @@ class Rollout:
         if negative is not None and options.guidance != 1:
             plain = replace(options, guidance=1.0, aas=False)
             away = type(self)(model, plain, negative, sink_latent, block_latents, motion, sink_offset, key, own=self.own)
-            self._away = (away, self._silence())
+            self._away = (away, self.silence())
 
     def denoise(
         self, noise: Tensor, voice: Voice, pose: Tensor | None = None, text: Sequence[Seen] | None = None
@@ -228,8 +228,8 @@ class Rollout:
             for step, cache in enumerate(self.caches, self.own.start):
                 disturb(cache, self.next_block, self.options.history_noise, *self.key, "history", self.next_block, step)
 
-    def _silence(self) -> Voice:
-        """What a block without sound sounds like; prepared once."""
+    def silence(self) -> Voice:
+        """What a block without sound sounds like, prepared."""
         c = self.model.config
         rows = self.sink.newest.latent.new_zeros(1, c.audio_layers, c.audio_dim, FRAMES_PER_LATENT * self.block_latents)
         return self.model.audio_injector.prepare(self.model.encode_audio(rows.to(self.model.casual_audio_encoder.weights)))

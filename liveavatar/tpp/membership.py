@@ -15,7 +15,7 @@ import torch.distributed as dist
 from liveavatar.tpp.board import Board, local_board
 from liveavatar.tpp.layout import Layout, Role
 
-STORE_TIMEOUT = timedelta(seconds=20)
+MEET_TIMEOUT = timedelta(minutes=10)  # until the last process has started
 FOR_EVER = timedelta(days=365)  # a viewer may pause a stream for any time; faults are found by the watch
 
 
@@ -53,13 +53,18 @@ class Rendezvous:
 
 @dataclass(frozen=True)
 class Membership:
-    """This process among the others. boards: makes connections to the board, one per thread that waits."""
+    """This process among the others.
+
+    boards: makes connections to the board, one per thread that waits. keeper: the rank that keeps the board; None: whoever
+    started the processes does.
+    """
 
     role: Role
     layout: Layout
     boards: Callable[[], Board]
     groups: Mapping[int, tuple[dist.ProcessGroup, dist.ProcessGroup]]
     is_alone: bool
+    keeper: int | None = 0
 
     @property
     def stage_groups(self) -> tuple[dist.ProcessGroup, dist.ProcessGroup]:
@@ -85,7 +90,7 @@ def join(layout: Layout, rendezvous: Rendezvous, device: torch.device) -> Member
 
     def store(is_master: bool = False) -> dist.TCPStore:
         return dist.TCPStore(
-            rendezvous.address, rendezvous.port, None, is_master, timeout=STORE_TIMEOUT, wait_for_workers=False
+            rendezvous.address, rendezvous.port, None, is_master, timeout=MEET_TIMEOUT, wait_for_workers=False
         )
 
     kept = store(keeps_store)
@@ -102,6 +107,7 @@ def join(layout: Layout, rendezvous: Rendezvous, device: torch.device) -> Member
         boards=lambda: Board(dist.PrefixStore("board", store())),
         groups=_stage_groups(layout, device),
         is_alone=False,
+        keeper=None if rendezvous.has_host else 0,
     )
 
 

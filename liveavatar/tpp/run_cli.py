@@ -66,6 +66,7 @@ def add_run_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser], exa
     group.add_argument("--fill-silence", action="store_true", help="with --audio -: silence where no sound is waiting")
     group.add_argument("--play", action="store_true", help="take blocks at playback rate, as a viewer does")
     group.add_argument("--host-links", action="store_true", help="messages pass through the processors' memory")
+    group.add_argument("--no-warm-up", action="store_true", help="let the first stream's first block find everything cold")
     group.add_argument("--silence-limit", type=float, default=10, metavar="S", help="a mute process is dead (default: 10)")
     group.add_argument("--stall-limit", type=float, default=60, metavar="S", help="work that hangs (default: 60)")
     group.add_argument("--json", action="store_true", help="print results as JSON lines")
@@ -81,6 +82,7 @@ def run(args: argparse.Namespace) -> None:
         rendezvous = Rendezvous.of(os.environ)
     except ValueError as error:
         raise InputError(str(error)) from error
+    _check_numbers(args)
     jobs, chosen = _jobs(args), _variant(args, rendezvous)
     if rendezvous is None and chosen.layout.devices > 1:
         _check_jobs(jobs)
@@ -148,6 +150,20 @@ def _job(values: dict[str, Any]) -> Job:
     return Job(**{**values, **paths})
 
 
+def _check_numbers(args: argparse.Namespace) -> None:
+    """Raise InputError for what could only wait for ever, or end at once."""
+    from liveavatar.inputs import InputError
+
+    for name in ("depth", "in_flight", "threads"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} {value}: give 1 or more")
+    for name in ("silence_limit", "stall_limit"):
+        value = getattr(args, name)
+        if not value > 0:
+            raise InputError(f"--{name.replace('_', '-')} {value:g}: give seconds, above 0")
+
+
 def _check_jobs(jobs: list[Job]) -> None:
     """Raise InputError for files that are not there, before anything is started."""
     from liveavatar.inputs import InputError, require_file
@@ -196,6 +212,8 @@ def _be_alone(args: argparse.Namespace, chosen: Variant, jobs: list[Job]) -> Non
 
     try:
         gone = _take_part(args, chosen, jobs, None, lambda fault, claimed: None)
+    except ValueError as error:  # what was asked cannot be; anything later is a stage's fault
+        raise InputError(str(error)) from error
     except StageFaultError as error:
         if isinstance(error.__cause__, InputError | KeyboardInterrupt | BrokenPipeError):
             raise error.__cause__ from None
@@ -207,7 +225,7 @@ def _be_alone(args: argparse.Namespace, chosen: Variant, jobs: list[Job]) -> Non
 def _be_worker(args: argparse.Namespace, chosen: Variant, jobs: list[Job], rendezvous: Rendezvous) -> NoReturn:
     """One process: ends at once when its part is done, whatever its threads wait for."""
     from liveavatar.tpp.launch import REPORT, report_to
-    from liveavatar.tpp.watch import StageFaultError
+    from liveavatar.tpp.watch import Fault, StageFaultError
 
     signal.signal(signal.SIGTERM, _end)
     descriptor = os.environ.get(REPORT)
@@ -224,8 +242,10 @@ def _be_worker(args: argparse.Namespace, chosen: Variant, jobs: list[Job], rende
         if gone is not None:
             report(gone, True)
         code = 0 if gone is None else 1
-    except StageFaultError:
-        pass
+    except (StageFaultError, SystemExit, KeyboardInterrupt):
+        pass  # told already, or told to end: whoever does that knows why
+    except ValueError as error:  # what was asked cannot be: every process finds that for itself
+        report(Fault(chosen.layout.roles[rendezvous.rank].name, rendezvous.rank, f"cannot begin: {error}"), True)
     except BaseException:
         import traceback
 
@@ -255,6 +275,7 @@ def _take_part(
 
     from liveavatar.components import Components, build, placement
     from liveavatar.load_options import parse_size
+    from liveavatar.pipeline import rollout_type
     from liveavatar.tpp.engine import Engine
     from liveavatar.tpp.membership import alone, join
     from liveavatar.tpp.watch import Fault, Limits
@@ -263,13 +284,14 @@ def _take_part(
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     device = _device(args.device, rendezvous)
-    place = placement(str(device), args.dtype, args.fp8, args.offload)
+    place = placement(str(device), args.dtype, args.fp8, args.offload, args.compile)
     weights = Path(args.weights) if args.weights and Path(args.weights).is_dir() else args.weights
 
     def load(parts: frozenset[str]) -> Components:
-        return build(args.profile, weights, place, parse_size(args.size), parts)
+        return build(args.profile, weights, place, parse_size(args.size), parts, args.variant)
 
-    options = EngineOptions(args.depth, args.host_links, Limits(args.silence_limit, args.stall_limit))
+    limits, kind = Limits(args.silence_limit, args.stall_limit), rollout_type(place, args.host_caches, args.graphs)
+    options = EngineOptions(args.depth, args.host_links, not args.no_warm_up, limits, kind)
     membership = alone(chosen.layout) if rendezvous is None else join(chosen.layout, rendezvous, device)
     with Engine(membership, load, device, options, report) as engine:
         config = engine.place.pipeline.config

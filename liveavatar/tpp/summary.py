@@ -33,7 +33,7 @@ def summarise(timeline: Timeline) -> Json:
     playback = float(timeline.facts.get("playback_fps") or DEFAULT_PLAYBACK_FPS)
     frames = sum(count for _, count in ready.values())
     first, wait = _latency_first(timeline), 1 / (2 * min(fps, playback))
-    rows = [_stage_row(timeline, rank, name, window, len(steady_blocks)) for rank, name in enumerate(stages)]
+    rows = [_stage_row(timeline, rank, name, steady_blocks) for rank, name in enumerate(stages)]
     block_frames = max(count for _, count in ready.values())
     summary: Json = {
         "layout": timeline.facts.get("layout", ""),
@@ -102,23 +102,27 @@ def _latency_first(timeline: Timeline) -> float | None:
     return max(ended) - min(begun) if begun and ended else None
 
 
-def _stage_row(timeline: Timeline, rank: int, name: str, window: tuple[float, float], blocks: int) -> Json:
+def _stage_row(timeline: Timeline, rank: int, name: str, blocks: Sequence[int]) -> Json:
+    """A stage from the beginning of its first steady block to that of its last: it ends earlier than those behind it."""
     own = [event for event in timeline.events if event.rank == rank]
-    busy_s = sum(_within(e, window) for e in own if e.kind == "span" and e.what in WORK)
+    work = [event for event in own if event.kind == "span" and event.what in WORK]
+    first, last = ([event.begin_s for event in work if event.block == block] for block in (blocks[0], blocks[-1]))
+    window = (min(first, default=0.0), min(last, default=0.0))
+    length_s, count = max(window[1] - window[0], 1e-9), max(1, len(blocks) - 1)
+    spent: dict[str, float] = defaultdict(float)
     idle: dict[str, float] = defaultdict(float)
+    for event in work:
+        spent[event.what] += _within(event, window) / count
     for event in own:
         if event.kind == "wait":
-            idle[event.what] += _within(event, window) / (window[1] - window[0])
-    work: dict[str, float] = defaultdict(float)
-    for event in own:
-        if event.kind == "span" and event.what in WORK:
-            work[event.what] += _within(event, window) / blocks
+            idle[event.what] += _within(event, window) / length_s
+    work_s = sum(spent.values())
     return {
         "rank": rank,
         "stage": name,
-        "busy": busy_s / (window[1] - window[0]),
-        "work_s": busy_s / blocks,
-        "work": dict(work),
+        "busy": work_s * count / length_s,
+        "work_s": work_s,
+        "work": dict(spent),
         "idle": dict(idle),
     }
 

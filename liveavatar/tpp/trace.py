@@ -80,10 +80,14 @@ class TraceOutlet:
     def finish(self, board: Board, *, is_done: bool = True) -> None:
         """The stream is over, or has broken off."""
         self.trace.is_on = False
-        with self._lock:
+        if not self._lock.acquire(timeout=-1 if is_done else 1.0):
+            return  # the watch waits for a board that does not answer
+        try:
             if self._is_open:
                 self._is_open = False
                 self._last(board, is_done)
+        finally:
+            self._lock.release()
 
     def _hand_on(self, board: Board) -> None:
         raise NotImplementedError
@@ -104,8 +108,9 @@ class TraceSender(TraceOutlet):
             self._sent += 1
 
     def _last(self, board: Board, is_done: bool) -> None:
-        self._hand_on(board)
-        board.put(_count(self.stream, self.trace.rank), self._sent)
+        if is_done:
+            self._hand_on(board)
+            board.put(_count(self.stream, self.trace.rank), self._sent)
 
 
 class TraceWriter(TraceOutlet):

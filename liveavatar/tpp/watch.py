@@ -58,9 +58,9 @@ class StageFaultError(RuntimeError):
 class Watch:
     """A process's own state, as its threads tell it, and the pipeline's, as the board tells it."""
 
-    def __init__(self, role: Role, stages: list[str], limits: Limits) -> None:
-        """stages: names by rank."""
-        self.role, self.stages, self.limits = role, stages, limits
+    def __init__(self, role: Role, stages: list[str], limits: Limits, keeper: int | None = 0) -> None:
+        """stages: names by rank. keeper: the rank that keeps the board, None: whoever started the processes does."""
+        self.role, self.stages, self.limits, self.keeper = role, stages, limits, keeper
         self.fault: Fault | None = None
         self.has_claimed = False
         self.stopped: set[int] = set()  # streams whose viewer has left
@@ -70,6 +70,7 @@ class Watch:
         self.on_beat: Callable[[Board], None] = lambda board: None  # work from time to time that must not wait long
         self.on_end: Callable[[Fault], object] = lambda fault: None  # last words of a process that cannot end by itself
         self._working: tuple[str, float, float] | None = None  # what, since when, for how long it may
+        self._turn_s = time.monotonic()  # when the watching thread was last free
         self._is_over = threading.Event()
         self._found = threading.Event()
 
@@ -109,6 +110,7 @@ class Watch:
         """board: for the watching thread alone; claims: for whoever finds a fault."""
         self._claims, self._claim_lock = claims, threading.Lock()
         threading.Thread(target=self._run, args=(board,), name="watch", daemon=True).start()
+        threading.Thread(target=self._guard, name="guard", daemon=True).start()
 
     def _claim(self, fault: Fault) -> Fault:
         with self._claim_lock:
@@ -125,16 +127,25 @@ class Watch:
                 self._beat(board, beats)
                 self._look(board, watched, seen)
                 self.on_beat(board)
-            except RuntimeError as error:  # the store's errors: whoever holds it is gone
-                self._lost_board(error)
+            except RuntimeError as error:  # the store's errors: whoever keeps it is gone
+                self._lost_board(_first_line(error))
             except Exception as error:
                 self.found(self.role.rank, f"cannot watch any more: {type(error).__name__}: {error}")
             if os.getppid() != parent:
                 self.found(self.role.rank, "was left alone: what started it is gone")
+            self._turn_s = time.monotonic()
             if self.fault is not None:
-                self._end_by_force()
                 return
             self._found.wait(BEAT_S)
+
+    def _guard(self) -> None:
+        """Watches the watching thread, which waits for ever for a board whose keeper stands still; and ends the process."""
+        self._turn_s = time.monotonic()
+        while self.fault is None and not self._is_over.wait(BEAT_S):
+            if time.monotonic() - self._turn_s > self.limits.silence_s + BEAT_S:
+                self._lost_board(f"nobody has reached it for {self.limits.silence_s:g} s")
+        if self.fault is not None:
+            self._end_by_force()
 
     def _beat(self, board: Board, number: int) -> None:
         now, since = time.monotonic(), self.sending_since  # another thread's: read once
@@ -166,12 +177,10 @@ class Watch:
             cause = f"has sent a block to stage '{self.role.stage.name}' that has not arrived for {self.limits.stall_s:g} s"
             self.found(source, f"{cause}: the network stalls")
 
-    def _lost_board(self, error: RuntimeError) -> None:
+    def _lost_board(self, why: str) -> None:
         # A stage that fails says so before it goes, so what is not known now was not said.
-        holder = 0
-        self.fault = self.fault or Fault(
-            self.stages[holder], holder, f"is gone, or whoever else held the meeting point ({_first_line(error)})"
-        )
+        rank, name = (-1, "launcher") if self.keeper is None else (self.keeper, self.stages[self.keeper])
+        self.fault = self.fault or Fault(name, rank, f"does not answer: it keeps the meeting point, and {why}")
 
     def _end_by_force(self) -> None:
         """The main thread raises when it next looks; where it cannot, the process ends here."""

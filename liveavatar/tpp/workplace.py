@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 
 from liveavatar.components import Components
 from liveavatar.pipeline import Pipeline
-from liveavatar.streaming.rollout import Rollout
+from liveavatar.streaming.intake import Intake
+from liveavatar.streaming.rollout import LatentBlock, Rollout
+from liveavatar.streaming.showing import Showing
 from liveavatar.tpp.acknowledgements import Acknowledgements
 from liveavatar.tpp.board import Board
 from liveavatar.tpp.layout import Role
@@ -17,6 +20,7 @@ from liveavatar.tpp.links import Inbox, Outbox, receiver, sender, sharer
 from liveavatar.tpp.membership import Membership
 from liveavatar.tpp.message import MessageForm
 from liveavatar.tpp.order import SharedRows
+from liveavatar.tpp.parts import block_shape
 from liveavatar.tpp.sequence import TokenShare, share_tokens, shared_rollout
 from liveavatar.tpp.trace import Trace, clock, clock_shift
 from liveavatar.tpp.watch import Limits, Watch
@@ -29,12 +33,15 @@ class EngineOptions:
     """How stages hand on blocks, and when something counts as a fault.
 
     depth: blocks that may wait between two stages. host_links: messages pass through the processor's memory even where
-    devices could speak directly.
+    devices could speak directly. warms_up: networks work on nothing before the first stream, so that its first block finds
+    everything compiled and allocated. rollout_type: how streams are held and run, as `Pipeline` takes it.
     """
 
     depth: int = 2
     host_links: bool = False
+    warms_up: bool = False
     limits: Limits = field(default_factory=Limits)
+    rollout_type: type[Rollout] = Rollout
 
     def __post_init__(self) -> None:
         if self.depth < 1:
@@ -50,9 +57,9 @@ class Workplace:
         self.membership, self.role, self.layout = membership, membership.role, membership.layout
         self.device, self.options = device, options
         self.board: Board = membership.boards()
-        self.watch = Watch(self.role, [role.name for role in self.layout.roles], options.limits)
+        self.watch = Watch(self.role, [role.name for role in self.layout.roles], options.limits, membership.keeper)
         self.trace = Trace(self.role.rank, self.role.stage.name)
-        self.rollout_type: type[Rollout] = Rollout
+        self.rollout_type = options.rollout_type
         self.inbox: Inbox | None = None
         self.outbox: Outbox | None = None
         self.fan: Outbox | None = None
@@ -80,11 +87,34 @@ class Workplace:
         self.pipeline = Pipeline(components)
         if len(self.role.members) > 1:
             self._share_stage()
+        if self.options.warms_up:
+            self._warm_up()
         if not self.membership.is_alone:
             self._link()
             self.board.put(f"clock/{self.role.rank}", clock())
             self.board.wait(f"clock/{self.end_rank}", self.watch.check)
             self.trace.shift_s = clock_shift(clock(), self.board.get(f"clock/{self.end_rank}"))
+
+    @torch.inference_mode()
+    def _warm_up(self) -> None:
+        """This role's work on a few blocks of nothing, which nobody sees."""
+        pipeline, config, steps = self.pipeline, self.pipeline.config, self.role.stage.steps
+        options = replace(config.rollout, steps=self.layout.steps, grid="shifted", aas=False, cache="timestep", guidance=1.0)
+        picture = np.zeros((config.height, config.width, 3), dtype=np.uint8)
+        coded, nothing = pipeline.code(picture, options), torch.zeros(block_shape(config), device=self.device)
+        if self.role.is_front:
+            sound = np.zeros(2 * config.block_frames * config.samples_per_frame, dtype=np.float32)
+            list(Intake(pipeline.components.conditions(options), config, options).push(sound))
+        if steps:
+            text = pipeline.texts_of(options)("")
+            given = (pipeline.transformer, options, text, coded.sink, config.block_latents, coded.motion)
+            rollout = self.rollout_type(*given, own=steps)
+            for _ in range(options.window_past + 2):
+                rollout.denoise(nothing, rollout.silence())
+        if self.role.is_end and self.role.stage.decodes:
+            showing = Showing(pipeline.decoder(picture, options, coded), config, options)
+            for block in range(2):
+                list(showing.take(LatentBlock(nothing, block, 0.0, 0.0), config.block_frames))
 
     def forms(self) -> dict[str, MessageForm]:
         """Messages to a stage that denoises, and to one that only decodes."""
@@ -101,6 +131,8 @@ class Workplace:
 
     def _share_stage(self) -> None:
         config, role = self.pipeline.config, self.role
+        if self.rollout_type is not Rollout:
+            raise ValueError("devices that share tokens hold their own heads' past; leave out graphs and host_caches")
         share = TokenShare(role.part, len(role.members), self.membership.stage_groups[1])
         share.check(config.transformer, *config.latent_size)
         share_tokens(self.pipeline.transformer, share)

@@ -18,9 +18,12 @@ STEP_S, DECODE_S, PLAYBACK = 1.0, 1.3, 25.0
 FACTS = {"layout": "0|1|vae", "stages": ["denoise 0", "denoise 1", "decode"], "evaluations": 2, "block_frames": 12}
 
 
+def line(event: str, rank: int, block: int, begin_s: float, end_s: float, **more: object) -> Line:
+    return {"event": event, "rank": rank, "block": block, "begin_s": begin_s, "end_s": end_s, **more}
+
+
 def span(stage: str, rank: int, block: int, begin_s: float, end_s: float, frames: int = 0) -> Line:
-    times = {"begin_s": begin_s, "end_s": end_s}
-    return {"event": "span", "stage": stage, "rank": rank, "block": block, **times, "frames": frames}
+    return line("span", rank, block, begin_s, end_s, stage=stage, frames=frames)
 
 
 def pipeline(blocks: int, decode_s: float = DECODE_S) -> list[Line]:
@@ -29,21 +32,20 @@ def pipeline(blocks: int, decode_s: float = DECODE_S) -> list[Line]:
     beat = max(STEP_S, decode_s)
     for block in range(blocks):
         t = beat * block
-        lines.append({"event": "sound", "rank": 0, "block": block, "begin_s": t, "end_s": t, "look_ahead_s": 0.1})
+        lines.append(line("sound", 0, block, t, t, look_ahead_s=0.1))
         lines.append(span("denoise", 0, block, t, t + STEP_S))
         lines.append(span("denoise", 1, block, t + beat, t + beat + STEP_S))
         lines.append(span("decode", 2, block, t + 2 * beat, t + 2 * beat + decode_s, frames=12))
         lines.append(span("output", 2, block, t + 2 * beat + decode_s, t + 2 * beat + decode_s, frames=12))
         for rank, size in ((0, 1000), (1, 800)):
             sent = t + (rank + 1) * beat
-            times = {"begin_s": sent - 0.1, "end_s": sent}
-            lines.append({"event": "send", "rank": rank, "block": block, **times, "bytes": size})
+            lines.append(line("send", rank, block, sent - 0.1, sent, bytes=size))
     return [*lines, {"event": "end", "t_s": beat * (blocks + 1) + decode_s}]
 
 
 def written(lines: list[Line], folder: Path) -> Path:
     path = folder / "timeline.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines))
     return path
 
 
@@ -57,6 +59,20 @@ def test_rates_and_latencies_follow_the_papers_definitions(tmp_path: Path) -> No
     assert summary["ttff_block_s"] == pytest.approx(3.9 + 1.3 / 2)
     assert summary["interval_s"] == pytest.approx(1.3)
     assert summary["bytes_per_block"] == {"0": 1000, "1": 800}
+
+
+def test_the_slowest_stage_is_named_with_what_would_help(tmp_path: Path) -> None:
+    summary = summarise(read_timeline(written(pipeline(20), tmp_path)))
+    assert summary["bottleneck_rank"] == 2
+    assert [row["busy"] for row in summary["stages"]] == pytest.approx([1 / 1.3, 1 / 1.3, 1.0])
+    assert [row["work_s"] for row in summary["stages"]] == pytest.approx([1.0, 1.0, 1.3])
+    assert summary["bubble"] == pytest.approx(1 - (1 + 2 / 1.3) / 3)
+    assert "decode stage is 1.30 x the slowest step" in words(summary)
+    assert "would give about 12.0 generation FPS in place of 9.2" in words(summary)
+
+
+def test_even_stages_are_called_even(tmp_path: Path) -> None:
+    assert "stages are even" in words(summarise(read_timeline(written(pipeline(20, decode_s=1.0), tmp_path))))
 
 
 def test_mid_stream_is_from_any_moment_to_the_frame_that_shows_it(tmp_path: Path) -> None:
@@ -85,6 +101,7 @@ def test_a_single_process_timeline_is_read_too(tmp_path: Path) -> None:
     summary = summarise(read_timeline(written([*lines, {"event": "end", "t_s": 9.0}], tmp_path)))
     assert summary["fps_steady"] == pytest.approx(12.0)
     assert summary["stages"][0]["busy"] == pytest.approx(1.0)
+    assert summary["stages"][0]["work"] == pytest.approx({"denoise": 0.7, "decode": 0.3})
     assert summary["ttff_midstream"] is None
 
 
@@ -112,7 +129,7 @@ def test_perfetto_has_a_process_per_device_and_every_event_once(tmp_path: Path) 
     made = perfetto(read_timeline(written(lines, tmp_path)))["traceEvents"]
     names = [event["args"]["name"] for event in made if event["name"] == "process_name"]
     assert names == ["0: denoise 0", "1: denoise 1", "2: decode"]
-    timed = [line for line in lines if "begin_s" in line]
+    timed = [one for one in lines if "begin_s" in one]
     assert len([event for event in made if event["ph"] in "Xi"]) == len(timed)
     decode = next(event for event in made if event["name"] == "decode 3")
     assert (decode["pid"], decode["ts"], decode["dur"]) == (2, pytest.approx(6.5e6), pytest.approx(1.3e6))
@@ -120,9 +137,8 @@ def test_perfetto_has_a_process_per_device_and_every_event_once(tmp_path: Path) 
 
 def test_the_verb_writes_chart_and_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(pipeline(10), tmp_path)
-    chart, perfetto = str(tmp_path / "c.svg"), str(tmp_path / "p.json")
-    command = ["tpp", "trace", str(path), "--chart", chart, "--perfetto", perfetto, "--json"]
-    assert cli.main(command) == 0
+    written_to = ["--chart", str(tmp_path / "c.svg"), "--perfetto", str(tmp_path / "p.json")]
+    assert cli.main(["tpp", "trace", str(path), *written_to, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["bottleneck_rank"] == 2
     drawing = (tmp_path / "c.svg").read_text()
     assert drawing.count("<path") > 30  # three bars a block
