@@ -160,11 +160,16 @@ def _chosen(args: argparse.Namespace, name: str) -> Variant:
 def _times(args: argparse.Namespace) -> TimesFile:
     from liveavatar.inputs import InputError
     from liveavatar.tpp.times import TimesError, read_times
+    from liveavatar.tpp.variants import ROWS, is_name
 
     try:
-        return read_times(args.times, t_dit=args.t_dit, t_vae=args.t_vae)
+        times = read_times(args.times, t_dit=args.t_dit, t_vae=args.t_vae)
     except TimesError as error:
         raise InputError(str(error)) from error
+    if unknown := [name for name in times.layouts if not is_name(name)]:
+        known = ", ".join(ROWS)
+        raise InputError(f"{args.times}: times for unknown layouts {', '.join(unknown)}; known are {known}, spN, 1, 2, ...")
+    return times
 
 
 # ------------------------------------------------------------------------------------------------------------ simulate

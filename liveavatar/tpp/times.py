@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -76,6 +77,7 @@ class TimesFile:
 
 
 _NAMES = tuple(field.name for field in fields(Times))
+_ABOVE_0 = ("t_dit", "block_frames", "playback_fps")
 
 
 def read_times(path: Path | None, **given: float | None) -> TimesFile:
@@ -105,10 +107,10 @@ def _checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     known: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in _NAMES}
     for name, value in known.items():
         each = value if isinstance(value, tuple) and value else (value,)
-        if not all(isinstance(v, int | float) and not isinstance(v, bool) and v >= 0 for v in each):
+        if not all(isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v < math.inf for v in each):
             raise TimesError(f"{where}: {name}={value!r}; give seconds, 0 or more")
-    if "block_frames" in known and (known["block_frames"] < 1 or known.get("playback_fps", 1) <= 0):
-        raise TimesError(f"{where}: block_frames and playback_fps must be above 0")
+        if name in _ABOVE_0 and not all(each):
+            raise TimesError(f"{where}: {name}={value!r} must be above 0")
     return known
 
 

@@ -76,6 +76,11 @@ def variant(name: str, options: RolloutOptions, t_steps: list[float] | None = No
     return made
 
 
+def is_name(name: str) -> bool:
+    """Whether `variant` may know this name, for some options."""
+    return name in ROWS or re.fullmatch(r"sp\d+|single|\d+|\d[-+*|\w]*", name) is not None
+
+
 def names(steps: int) -> list[str]:
     """All rows, then numbers of devices."""
     return [*ROWS, *map(str, range(1, steps + 2))]

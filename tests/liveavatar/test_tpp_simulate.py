@@ -127,6 +127,8 @@ def test_times_come_from_the_file_and_the_command_line_wins(tmp_path: Path) -> N
         ("{", "is not JSON"),
         ('{"t_dit": "fast"}', "t_dit='fast'; give seconds"),
         ('{"t_dit": -1}', "give seconds, 0 or more"),
+        ('{"t_vae": Infinity}', "give seconds, 0 or more"),
+        ('{"t_dit": [0.5, 0]}', "must be above 0"),
         ('{"layouts": []}', "expected an object"),
         ('{"t_vae": 1, "layouts": {"tpp": {"t_vae": true}}}', "layout tpp: t_vae=True"),
     ],
@@ -140,6 +142,13 @@ def test_times_that_mean_nothing_are_refused(text: str, said: str, tmp_path: Pat
 def test_missing_times_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["tpp", "simulate", "--t-dit", "1", "--layout", "tpp"]) == 2
     assert "no t_vae for layout 'tpp'" in capsys.readouterr().err
+
+
+def test_times_for_a_layout_that_nobody_knows_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They would be ignored, and the row would have the common ones."""
+    (tmp_path / "times.json").write_text(json.dumps(TIMES | {"layouts": {"sp-4": {"t_dit": 0.479}}}))
+    assert cli.main(["tpp", "simulate", "--times", str(tmp_path / "times.json")]) == 2
+    assert "times for unknown layouts sp-4; known are tpp, " in capsys.readouterr().err
 
 
 def test_the_official_profile_switches_its_sink_after_four_blocks() -> None:
