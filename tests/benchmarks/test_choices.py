@@ -140,6 +140,8 @@ VARIANTS: dict[str, tuple[RolloutOptions, RolloutOptions]] = {  # name -> (optio
     "rope_factors=half": (replace(BASE, positions="absolute", rope_factors="half"), BASE),
     "noise=clip": (replace(BASE, noise="clip"), BASE),
     "first_block=release": (replace(BASE, first_block="release"), BASE),
+    "first_block=short": (replace(BASE, first_block="short"), BASE),
+    "first_block=short, aas_switch=in_flight": (replace(BASE, first_block="short", aas_switch="in_flight"), BASE),
     "decoder=vae": (VAE, BASE),
     "prime=still": (replace(VAE, prime="still"), VAE),
     "decode=end": (replace(VAE, decode="end"), VAE),
