@@ -30,6 +30,12 @@ examples:
   python -m evalkit run table2 --profile s2v-14b --weights ckpt --out runs/table2-14b
   python -m evalkit run table2 --retry-failed
 """
+COMPARE_EXAMPLES = """\
+examples:
+  python -m evalkit compare runs/before runs/after
+  python -m evalkit compare runs/before runs/after --gate gates.toml
+  python -m evalkit compare runs/ablations-quick --gate gates.toml
+"""
 PLAN_EXAMPLES = "example:\n  python -m evalkit plan table2 --limit 2\n"
 LIST_EXAMPLES = "examples:\n  python -m evalkit list\n  python -m evalkit list metrics --json\n"
 DOCTOR_EXAMPLES = "example:\n  python -m evalkit doctor table2 --out runs/table2-quick\n"
@@ -84,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     _experiment(doctor, default="table2")
     run = _verb(verbs, "run", "run", "plan, generate, score, then write tables and the report", RUN_EXAMPLES)
     _experiment(run)
+    _gate(run)
     status = _verb(verbs, "status", "status", "counts, rate, time left and failing records", run_example("status"))
     _run_folder(status)
     score = _verb(verbs, "score", "score", "compute missing or stale scores only", run_example("score", " --metrics sync_c"))
@@ -92,6 +99,10 @@ def build_parser() -> argparse.ArgumentParser:
     table = _verb(verbs, "table", "table", "print tables with intervals and denominators", run_example("table", " --json"))
     _run_folder(table)
     table.add_argument("--format", choices=("md", "csv", "tex"), default="md", help="default: md")
+    compare = _verb(verbs, "compare", "compare", "paired differences of two runs, or the gates of one", COMPARE_EXAMPLES)
+    _run_folder(compare)
+    compare.add_argument("other", type=Path, nargs="?", metavar="RUN_B", help="the run that is compared with the first")
+    _gate(compare)
     report = _verb(verbs, "report", "report", "write the HTML report", run_example("report"))
     _run_folder(report)
     verify = _verb(verbs, "verify", "verify", "hash every artefact again and list what is missing", run_example("verify"))
@@ -116,6 +127,10 @@ def _verb(
 def _experiment(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     parser.add_argument("experiment", nargs="?" if default else None, default=default, help="table2, ablations or stress")
     _selections(parser)
+
+
+def _gate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--gate", type=Path, metavar="FILE.toml", help="promises to check; a broken one gives exit code 3")
 
 
 def _run_folder(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from evalkit import datasets, measures
 from evalkit.definition import Definition, load_definition
-from evalkit.errors import PrerequisiteMissingError
+from evalkit.derived import PAIRED
+from evalkit.errors import EvalkitError, PrerequisiteMissingError
 from evalkit.execution import (
     BAD_DEFINITION,
     COMPLETE,
@@ -24,14 +25,17 @@ from evalkit.execution import (
     score_run,
 )
 from evalkit.experiments import experiment_names, get_experiment
+from evalkit.gates import GATE_FAILED, Gate, check_cells, is_broken, read_gates, result_lines
+from evalkit.gates import Result as GateResult
 from evalkit.generator import GeneratorSetup, configured_method
 from evalkit.names import unknown
 from evalkit.plan import make_plan
 from evalkit.plugins import load_plugins
+from evalkit.power import plan_lines
 from evalkit.progress import Console
 from evalkit.records import DONE, GENERATE, INVALID, SCORE, SPEED
 from evalkit.resolve import Selection, narrow, resolve
-from evalkit.store import Store
+from evalkit.store import Store, read_json
 
 WHAT = ("methods", "metrics", "datasets", "experiments")
 MOST_LINES = 40
@@ -42,9 +46,11 @@ def run(options: argparse.Namespace) -> int:
     selection = _selection(options)
     folder = _out(options, selection)
     console = Console(is_silent=False)
+    gates = read_gates(options.gate) if options.gate else ()
     finished = run_experiment(options.experiment, selection, folder, _options(options), console)
-    _tell_end(options, folder, finished)
-    return finished.exit_code
+    results = _checked(folder, gates) if finished.exit_code in (COMPLETE, WITH_FAILURES) else []
+    _tell_end(options, folder, finished, result_lines(results) if results else [])
+    return GATE_FAILED if finished.exit_code == COMPLETE and is_broken(results) else finished.exit_code
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -67,6 +73,7 @@ def plan(options: argparse.Namespace) -> int:
             if item.state not in (DONE, INVALID)
         ],
         "media_s": round(sum(item.media_s for item in made.due(GENERATE)), 1),
+        "shows": plan_lines(definition, read_json(folder / PAIRED) or ()),
     }
     _print(options, content, _plan_lines(content, definition))
     return COMPLETE
@@ -129,7 +136,7 @@ def score(options: argparse.Namespace) -> int:
 
 def table(options: argparse.Namespace) -> int:
     """`table RUN`: tables from records, recomputed each time."""
-    from evalkit.derived import write_derived
+    from evalkit.derived import BEST, write_derived
     from evalkit.printing import print_table
 
     definition = load_definition(_existing(options.run))
@@ -140,10 +147,30 @@ def table(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False))
     elif kept == cells:
-        print("\n".join(print_table(definition, one, cells, options.format) for one in definition.tables))
+        best, paired = (read_json(store.path(name)) or () for name in (BEST, PAIRED))
+        print("\n".join(print_table(definition, one, cells, options.format, best, paired) for one in definition.tables))
     else:
         print("\n".join(_cell_line(cell) for cell in kept))
     return COMPLETE
+
+
+def compare(options: argparse.Namespace) -> int:
+    """`compare RUN_A [RUN_B] [--gate FILE]`."""
+    from dataclasses import asdict
+
+    from evalkit.compare import change_lines, check_changes, compare_runs, open_run
+
+    gates = read_gates(options.gate) if options.gate else ()
+    if options.other is None and not gates:
+        raise EvalkitError("compare needs a second run, or --gate FILE.toml to check the promises about one")
+    _existing(options.run)
+    changes = [] if options.other is None else compare_runs(open_run(options.run), open_run(options.other), gates)
+    results = [*_checked(options.other or options.run, gates), *(check_changes(changes, gates) if options.other else [])]
+    lines = [] if options.other is None else change_lines(changes)
+    content = {"changes": [asdict(one) for one in changes], "gates": [asdict(one) for one in results]}
+    _print(options, content, [*lines, *(result_lines(results) if gates else [])])
+    worse = not gates and any(one.verdict == "worse" for one in changes)
+    return GATE_FAILED if worse or is_broken(results) else COMPLETE
 
 
 def report(options: argparse.Namespace) -> int:
@@ -172,6 +199,14 @@ def verify(options: argparse.Namespace) -> int:
     ]
     _print(options, found, lines)
     return COMPLETE if found["ok"] else WITH_FAILURES
+
+
+def _checked(folder: Path, gates: Sequence[Gate]) -> list[GateResult]:
+    """The gates that speak of one run, against its tables."""
+    if not gates:
+        return []
+    store = Store(folder)
+    return check_cells(gates, read_json(store.path("table/cells.json")) or (), read_json(store.path(PAIRED)) or ())
 
 
 def _selection(options: argparse.Namespace) -> Selection:
@@ -216,7 +251,7 @@ def _narrowed(options: argparse.Namespace) -> Definition:
     return narrow(definition, _selection(options))
 
 
-def _tell_end(options: argparse.Namespace, folder: Path, finished: Finished) -> None:
+def _tell_end(options: argparse.Namespace, folder: Path, finished: Finished, more: Sequence[str] = ()) -> None:
     counts = {kind: finished.plan.counts(kind) for kind in (GENERATE, SPEED, SCORE) if finished.plan.of(kind)}
     content = {
         "run": str(folder),
@@ -224,6 +259,7 @@ def _tell_end(options: argparse.Namespace, folder: Path, finished: Finished) -> 
         "counts": counts,
         "report": str(finished.report) if finished.report else None,
         "message": finished.message or None,
+        "gates": list(more),
     }
     lines = [
         f"{kind}: " + ", ".join(f"{count} {state}" for state, count in found.items() if count)
@@ -235,6 +271,7 @@ def _tell_end(options: argparse.Namespace, folder: Path, finished: Finished) -> 
         lines.append(f"tables: {folder / 'table'}")
         if finished.report:
             lines.append(f"report: {finished.report}")
+    lines += more
     lines.append("next: " + _next_command(options, folder, finished.exit_code))
     _print(options, content, lines)
 
@@ -261,6 +298,7 @@ def _plan_lines(content: dict[str, Any], definition: Definition) -> list[str]:
         f"{kind}: " + (", ".join(f"{n} {state}" for state, n in counts.items() if n) or "nothing")
         for kind, counts in content["counts"].items()
     ]
+    lines += [f"power: {line}" for line in content["shows"]]
     due = [one for one in content["due"] if one["state"] != "missing"]
     lines += [f"  {one['state']}: {one['record']}: {one['reason']}" for one in due[:MOST_LINES]]
     if len(due) > MOST_LINES:

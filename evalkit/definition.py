@@ -42,7 +42,7 @@ class SampleInfo:
     """One picture and voice; paths are relative to the run folder.
 
     `digest` covers all that a method is given; `truth_digest` and `next_digest` (the sample after this one) what
-    control rows are given besides.
+    control rows are given besides. `identity` names the picture: clips that share one are no independent samples.
     """
 
     id: str
@@ -55,6 +55,7 @@ class SampleInfo:
     transcript: str = ""
     truth_digest: str = ""
     next_digest: str = ""
+    identity: str = ""
 
 
 @dataclass(frozen=True)

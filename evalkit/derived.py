@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from evalkit.comparisons import best_rows, paired_differences
 from evalkit.curves import drift_curves, memory_curves
 from evalkit.definition import FILE, Definition
 from evalkit.fingerprint import digest, file_sha256
@@ -13,24 +14,32 @@ from evalkit.plan import Plan
 from evalkit.printing import FORMATS, print_table
 from evalkit.records import dumps
 from evalkit.results import collect
+from evalkit.slopes import drift_slopes
 from evalkit.store import Store, read_json, write_text
-from evalkit.tables import make_cells, paired_differences
+from evalkit.tables import interval_checks, make_cells
 
 REPORT = "report/index.html"
 PAGE_SOURCES = (".py", ".html", ".css", ".js", ".j2")
+PAIRED = "stats/paired.json"
+BEST = "stats/best.json"
 REPORT_MARK = "report/made_from.json"
 
 
 def write_derived(store: Store, definition: Definition, plan: Plan) -> list[dict[str, Any]]:
     """Write cells, tables and statistics, leaving files alone that already say the same; gives the cells."""
     results = collect(store, definition, plan)
-    cells = make_cells(results)
+    cells, best, paired = make_cells(results), best_rows(results), paired_differences(results)
     write_if_new(store.path("table/cells.json"), dumps(cells))
     for table in definition.tables:
         for form in FORMATS:
-            write_if_new(store.path(f"table/{table.name}.{form}"), print_table(definition, table, cells, form))
-    write_if_new(store.path("stats/drift.json"), dumps(drift_curves(results)))
-    write_if_new(store.path("stats/paired.json"), dumps(paired_differences(results)))
+            text = print_table(definition, table, cells, form, best, paired)
+            write_if_new(store.path(f"table/{table.name}.{form}"), text)
+    curves = drift_curves(results)
+    write_if_new(store.path("stats/drift.json"), dumps(curves))
+    write_if_new(store.path("stats/slopes.json"), dumps(drift_slopes(results, curves)))
+    write_if_new(store.path(PAIRED), dumps(paired))
+    write_if_new(store.path(BEST), dumps(best))
+    write_if_new(store.path("stats/intervals.json"), dumps(interval_checks(results)))
     if definition.stress is not None:
         write_if_new(store.path("stats/memory.json"), dumps(memory_curves(store, definition)))
     return cells

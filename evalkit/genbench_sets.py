@@ -75,6 +75,7 @@ def _sample(name: str, folder: Path, entry: Any) -> Sample:
         audio=_inside(name, given.audio, folder),
         transcript=entry.transcript_text(),
         truth_digest=entry.truth_file.sha256,
+        identity=entry.image.sha256[:16],
     )
     return Sample(info, given.image, given.audio, given.prompt, entry)
 

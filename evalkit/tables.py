@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from evalkit import measures, stats
+from evalkit.comparisons import clusters_of
 from evalkit.definition import Definition, MetricInfo
 from evalkit.experiments import Column, Row, Table
 from evalkit.methods.base import CONTROL
@@ -42,21 +44,16 @@ def make_cells(results: Results) -> list[dict[str, Any]]:
     return [asdict(cell) for table in tables for cell in _table_cells(results, table)]
 
 
-def paired_differences(results: Results) -> list[dict[str, Any]]:
-    """The reference method against every other, for each set and metric that both have."""
-    definition, reference = results.definition, results.definition.reference
+def interval_checks(results: Results) -> list[dict[str, Any]]:
+    """Bootstrap and textbook interval of every mean over 30 samples or more, side by side."""
     made = []
-    for dataset in definition.datasets:
-        for metric in definition.measured():
-            ours = results.groups.get((reference, dataset.name, metric.name))
-            for method in definition.runnable():
-                theirs = results.groups.get((method.name, dataset.name, metric.name))
-                if method.name == reference or ours is None or theirs is None:
-                    continue
-                found = stats.paired(ours.by_sample(), theirs.by_sample(), metric.direction)
-                if found is not None:
-                    who = {"dataset": dataset.name, "metric": metric.name, "method": reference, "against": method.name}
-                    made.append({**who, **asdict(found)})
+    for (method, dataset, metric), group in results.groups.items():
+        values = group.by_sample()
+        textbook = stats.t_interval(list(values.values()))
+        if textbook is not None:
+            found = _estimate(results.definition, dataset, values)
+            who = {"method": method, "dataset": dataset, "metric": metric, **asdict(found)}
+            made.append({**who, "t_low": textbook[0], "t_high": textbook[1]})
     return made
 
 
@@ -134,7 +131,7 @@ def _score_cell(results: Results, cell: Cell) -> Cell:
     whole = results.definition.dataset(cell.dataset)
     if whole is not None and len(whole.samples) < whole.size:
         notes.append(f"partial: {len(whole.samples)} of the set's {whole.size} samples")
-    found = stats.estimate(list(group.by_sample().values()))
+    found = _estimate(results.definition, cell.dataset, group.by_sample())
     return replace(
         cell,
         value=found.mean,
@@ -144,3 +141,9 @@ def _score_cell(results: Results, cell: Cell) -> Cell:
         status=PARTIAL if notes else MEASURED,
         reason="; ".join(notes) or None,
     )
+
+
+def _estimate(definition: Definition, dataset: str, values: Mapping[str, float]) -> stats.Estimate:
+    """Mean over samples; samples that show the same picture are drawn together."""
+    clusters = clusters_of(definition, dataset)
+    return stats.estimate(list(values.values()), [clusters.get(sample, sample) for sample in values])
