@@ -29,6 +29,8 @@ examples:
   python -m evalkit run stress --seconds 600
   python -m evalkit run table2 --profile s2v-14b --weights ckpt --out runs/table2-14b
   python -m evalkit run table2 --retry-failed
+  python -m evalkit run table2 --suite full --shard 3/8 --out /shared/runs/table2
+  python -m evalkit run table2 --suite full --executor ray --out /shared/runs/table2
 """
 COMPARE_EXAMPLES = """\
 examples:
@@ -91,10 +93,12 @@ def build_parser() -> argparse.ArgumentParser:
     run = _verb(verbs, "run", "run", "plan, generate, score, then write tables and the report", RUN_EXAMPLES)
     _experiment(run)
     _gate(run)
+    _placing(run)
     status = _verb(verbs, "status", "status", "counts, rate, time left and failing records", run_example("status"))
     _run_folder(status)
     score = _verb(verbs, "score", "score", "compute missing or stale scores only", run_example("score", " --metrics sync_c"))
     _run_folder(score)
+    _placing(score)
     score.add_argument("--force", action="store_true", help="compute all selected scores again, from stored features")
     table = _verb(verbs, "table", "table", "print tables with intervals and denominators", run_example("table", " --json"))
     _run_folder(table)
@@ -129,6 +133,16 @@ def _experiment(parser: argparse.ArgumentParser, default: str | None = None) -> 
     _selections(parser)
 
 
+def _placing(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("where jobs run")
+    group.add_argument("--executor", default="local", help="local, or ray for a cluster; default: local")
+    group.add_argument("--gpus", type=_comma_list, metavar="0,1", help="devices for local jobs; default: all that are seen")
+    group.add_argument("--parallel", type=int, default=1, metavar="N", help="jobs at once on this machine; default: 1")
+    group.add_argument(
+        "--shard", type=_shard, metavar="I/N", help="only this share of the work, 1/N to N/N"
+    )
+
+
 def _gate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gate", type=Path, metavar="FILE.toml", help="promises to check; a broken one gives exit code 3")
 
@@ -157,6 +171,13 @@ def _selections(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--retry-failed", action="store_true", help="try failed records again")
     group.add_argument("--threads", type=int, help="processor threads of a worker; default: as the libraries choose")
     group.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help="register more methods or metrics")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r}: give i/n with i from 1 to n, such as 2/8")
+    return int(number), int(count)
 
 
 def _comma_list(text: str) -> tuple[str, ...]:

@@ -228,12 +228,25 @@ def _selection(options: argparse.Namespace) -> Selection:
 def _generator(options: argparse.Namespace) -> GeneratorSetup:
     """Weights as a full path, so that a worker in another folder finds them."""
     weights = str(Path(options.weights).resolve()) if options.weights and Path(options.weights).exists() else options.weights
-    return GeneratorSetup(weights, options.size, options.device, options.dtype, options.fp8, options.offload)
+    # Which device of several is the executor's to say: a job sees only its own, as number 0.
+    device = options.device.partition(":")[0]
+    return GeneratorSetup(weights, options.size, device, options.dtype, options.fp8, options.offload)
 
 
 def _options(options: argparse.Namespace) -> Options:
     words = [word if not Path(word).is_absolute() else Path(word).name for word in sys.argv[1:]]
-    return Options(options.retry_failed, options.threads, "evalkit " + " ".join(words))
+    if options.parallel < 1:
+        raise EvalkitError(f"--parallel {options.parallel}: give 1 or more jobs")
+    number = options.device.partition(":")[2]
+    return Options(
+        options.retry_failed,
+        options.threads,
+        "evalkit " + " ".join(words),
+        executor=options.executor,
+        gpus=options.gpus if options.gpus is not None or not number else (number,),
+        parallel=options.parallel,
+        shard=options.shard,
+    )
 
 
 def _out(options: argparse.Namespace, selection: Selection) -> Path:

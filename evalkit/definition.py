@@ -20,7 +20,7 @@ FILE = "experiment.json"
 class MethodInfo:
     """A method as it was when the run was defined. `identity` is what its fingerprint is made of.
 
-    `is_left_out`: the user's selection, not a problem, keeps it from running.
+    `is_left_out`: the user's selection, not a problem, keeps it from running. `gpus`: devices that one job of it occupies.
     """
 
     name: str
@@ -30,6 +30,7 @@ class MethodInfo:
     identity: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
     is_left_out: bool = False
+    gpus: int = 0
 
     @property
     def is_runnable(self) -> bool:

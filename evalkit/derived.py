@@ -6,6 +6,8 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from evalkit import paper_layout
+from evalkit.claims import check_claims
 from evalkit.comparisons import best_rows, paired_differences
 from evalkit.curves import drift_curves, memory_curves
 from evalkit.definition import FILE, Definition
@@ -34,9 +36,14 @@ def write_derived(store: Store, definition: Definition, plan: Plan) -> list[dict
         for form in FORMATS:
             text = print_table(definition, table, cells, form, best, paired)
             write_if_new(store.path(f"table/{table.name}.{form}"), text)
+        for form in paper_layout.FORMATS if table.paper_table else ():
+            text = paper_layout.paper_table(definition, table, cells, best, form)
+            write_if_new(store.path(f"table/{table.name}.{form}"), text)
     curves = drift_curves(results)
     write_if_new(store.path("stats/drift.json"), dumps(curves))
-    write_if_new(store.path("stats/slopes.json"), dumps(drift_slopes(results, curves)))
+    slopes = drift_slopes(results, curves)
+    write_if_new(store.path("stats/slopes.json"), dumps(slopes))
+    write_if_new(store.path("stats/claims.json"), dumps(check_claims(results, paired, cells, slopes)))
     write_if_new(store.path(PAIRED), dumps(paired))
     write_if_new(store.path(BEST), dumps(best))
     write_if_new(store.path("stats/intervals.json"), dumps(interval_checks(results)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -69,9 +70,19 @@ class Plan:
         """The records that a run would make now."""
         return [item for item in self.of(kind) if item.is_due(retry_failed)]
 
+    def shard(self, number: int, count: int) -> Plan:
+        """The share of shard `number` of `count`: every clip lies in one of them, with all its scores."""
+        return Plan([item for item in self.items if shard_of(item.key, count) == number])
+
     def is_complete(self) -> bool:
         """Whether every wanted record is done (or found invalid, which is a result too)."""
         return all(item.state in (DONE, INVALID) for item in self.items)
+
+
+def shard_of(key: Key, count: int) -> int:
+    """1 ... count. The set does not enter: segments stay with the stream they are cut from."""
+    mark = hashlib.sha256(f"{key.method}/{key.sample}/{key.seed}".encode()).digest()
+    return 1 + int.from_bytes(mark[:8], "big") % count
 
 
 def make_plan(store: Store, definition: Definition) -> Plan:

@@ -77,11 +77,11 @@ def _latex(definition: Definition, table: Table, cells: Cells, bold: Bold, notes
     lines = [r"\begin{tabular}{l" + "c" * len(table.columns) + "}", r"\toprule"]
     for heading, rows in _blocks(definition, table, cells):
         header = [heading or "Method", *(_header(definition, column, TEX_ARROWS) for column in table.columns)]
-        lines += [" & ".join(_tex(part) for part in header) + r" \\", r"\midrule"]
+        lines += [" & ".join(tex(part) for part in header) + r" \\", r"\midrule"]
         for title, found in rows:
-            texts = [_tex(_text(c, k)) for c, k in found]
+            texts = [tex(_text(c, k)) for c, k in found]
             texts = [rf"\textbf{{{text}}}" if _place(c) in bold else text for text, (c, _) in zip(texts, found, strict=True)]
-            lines.append(" & ".join([_tex(title), *texts]) + r" \\")
+            lines.append(" & ".join([tex(title), *texts]) + r" \\")
         lines.append(r"\midrule")
     lines[-1] = r"\bottomrule"
     comments = [f"% {note.removeprefix('- ')}" for note in notes if note]
@@ -200,6 +200,7 @@ def _partial_text(definition: Definition) -> str:
     return counts + (f" (--limit {definition.limit})" if definition.limit else "")
 
 
-def _tex(text: str) -> str:
+def tex(text: str) -> str:
+    """Text as LaTeX takes it."""
     replaced = text.replace("&", r"\&").replace("%", r"\%").replace("_", r"\_").replace("#", r"\#")
     return replaced.replace("–", "--").replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$")

@@ -157,7 +157,8 @@ def _method(name: str, row: Row | None, selection: Selection) -> MethodInfo:
     problem = method.problem(profile)
     if problem:
         return MethodInfo(name, method.title, method.kind, method.version, reason=problem)
-    return MethodInfo(name, row.title if row else method.title, method.kind, method.version, method.identity(profile))
+    title = row.title if row else method.title
+    return MethodInfo(name, title, method.kind, method.version, method.identity(profile), gpus=method.gpus(profile))
 
 
 def _left_out(row: Row) -> MethodInfo:

@@ -17,6 +17,7 @@ from evalkit.makers.base import Maker, new_record, plain_inputs
 from evalkit.methods.base import TIMELINE, Generation, Inputs
 from evalkit.names import slug
 from evalkit.records import DONE, INVALID, Record
+from evalkit.store import unique_mark
 
 
 class SpeedMaker(Maker):
@@ -80,7 +81,7 @@ class SpeedMaker(Maker):
 def cut_voice(source: Path, length_s: float, out: Path) -> None:
     """The beginning of a WAV file; anything else is used whole."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.tmp-{os.getpid()}")
+    partial = out.with_name(f".{out.name}.tmp-{unique_mark()}")
     if source.suffix.lower() != ".wav":
         shutil.copyfile(source, partial)
     else:

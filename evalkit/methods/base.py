@@ -85,6 +85,10 @@ class Method(ABC):
         """What besides name and version decides the result: options and digests of weights. No paths, no hosts."""
         return {}
 
+    def gpus(self, profile: str) -> int:
+        """Devices that one job of it occupies, all on one machine."""
+        return 0
+
     def problem(self, profile: str) -> str:
         """Why this method cannot run here, with the fix; empty when it can."""
         return ""

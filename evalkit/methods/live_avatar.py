@@ -77,6 +77,10 @@ class LiveAvatar(Method):
         types = [self.setup.dtype or ("" if self.setup.device == "cpu" else "bfloat16"), "fp8" if self.setup.fp8 else ""]
         return found | ({"types": types} if any(types) else {})
 
+    def gpus(self, profile: str) -> int:
+        """One, unless it runs on the processor or on a device that is not handed out by number."""
+        return int(self.setup.device.partition(":")[0] not in ("cpu", "mps", "xpu"))
+
     def problem(self, profile: str) -> str:
         """Missing weights or an unknown profile, with the fix."""
         if profile not in SUPPORTED_PROFILES:
