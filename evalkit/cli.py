@@ -138,9 +138,7 @@ def _placing(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--executor", default="local", help="local, or ray for a cluster; default: local")
     group.add_argument("--gpus", type=_comma_list, metavar="0,1", help="devices for local jobs; default: all that are seen")
     group.add_argument("--parallel", type=int, default=1, metavar="N", help="jobs at once on this machine; default: 1")
-    group.add_argument(
-        "--shard", type=_shard, metavar="I/N", help="only this share of the work, 1/N to N/N"
-    )
+    group.add_argument("--shard", type=_shard, metavar="I/N", help="only this share of the work, 1/N to N/N")
 
 
 def _gate(parser: argparse.ArgumentParser) -> None:

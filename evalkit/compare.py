@@ -168,11 +168,11 @@ def _difference(metric: MetricInfo, other: MetricInfo | None) -> str:
 def _speeds(first: Side, second: Side, gates: Sequence[Gate]) -> list[Change]:
     made = []
     for method in first.definition.runnable():
-        before, after = (side.results.speeds.get(method.name, (None, None))[1] for side in (first, second))
-        for metric in measures.SPEED_COLUMNS if before is not None and after is not None else ():
-            if first.definition.metric(metric) is None:
+        for metric in measures.SPEED_COLUMNS:
+            before, after = (side.results.speed(method.name, metric)[1] for side in (first, second))
+            if before is None or after is None or first.definition.metric(metric) is None:
                 continue
-            made.append(_speed(first, second, method.name, metric, before, after, gates))  # type: ignore[arg-type]
+            made.append(_speed(first, second, method.name, metric, before, after, gates))
     return made
 
 
@@ -192,7 +192,7 @@ def _speed(
     machines = [_machine(side.store, record) for side, record in ((first, before), (second, after))]
     if machines[0] != machines[1]:
         return Change(metric, method, dataset, NOT_COMPARABLE, "measured on different machines")
-    field = measures.SPEED_COLUMNS[metric]
+    field = measures.SPEED_COLUMNS[metric].field
     old, new = ([float(one[field]) for one in record.outputs["repeats"]] for record in (before, after))
     info = first.definition.metric(metric)
     gate = gating.gate_of(gates, metric, method, dataset)

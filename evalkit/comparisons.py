@@ -127,10 +127,10 @@ def _scores(results: Results, method: str, dataset: str, metric: str) -> list[fl
 
 
 def _speeds(results: Results, method: str, metric: str) -> list[float]:
-    record = results.speeds.get(method, (None, None))[1]
+    record, field = results.speed(method, metric)[1], measures.SPEED_COLUMNS[metric].field
     if record is None or record.outputs.get("verdict") != VALID:
         return []
-    return [float(one[measures.SPEED_COLUMNS[metric]]) for one in record.outputs.get("repeats") or []]
+    return [float(one[field]) for one in record.outputs.get("repeats") or [] if one.get(field) is not None]
 
 
 def _middle(values: Sequence[float], is_speed: bool) -> float:

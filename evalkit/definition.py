@@ -147,7 +147,7 @@ class Definition:
         values["metrics"] = tuple(_metric_from_json(one) for one in content["metrics"])
         values["datasets"] = tuple(_dataset_from_json(one) for one in content["datasets"])
         values["tables"] = tuple(_table_from_json(one) for one in content["tables"])
-        values["speed"] = SpeedProtocol(**content["speed"]) if content.get("speed") else None
+        values["speed"] = _speed_from_json(content["speed"]) if content.get("speed") else None
         values["stress"] = _segments_from_json(content["stress"]) if content.get("stress") else None
         return cls(**values)
 
@@ -215,6 +215,11 @@ def _metric_from_json(content: Mapping[str, Any]) -> MetricInfo:
 
 def _dataset_from_json(content: Mapping[str, Any]) -> DatasetInfo:
     return DatasetInfo(**{**content, "samples": tuple(SampleInfo(**one) for one in content["samples"])})
+
+
+def _speed_from_json(content: Mapping[str, Any]) -> SpeedProtocol:
+    lists = {name: tuple(content[name]) for name in ("scenarios", "probes") if name in content}
+    return SpeedProtocol(**{**content, **lists})
 
 
 def _segments_from_json(content: Mapping[str, Any]) -> Segments:

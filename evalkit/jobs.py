@@ -95,6 +95,8 @@ def log_path(run: Path, job_id: str) -> Path:
 def phase_jobs(plan: Plan, definition: Definition, phase: str, retry_failed: bool) -> list[JobSpec]:
     """The jobs of one phase (`generate`, `speed` or `score`) for what is due in the plan."""
     due = plan.due(phase, retry_failed)
+    if phase == SPEED and definition.speed is not None and definition.speed.is_fresh:
+        return [_timing(definition, item) for item in due]
     if phase == SCORE:
         return [_job(definition, phase, "score", _by_clip(due), {})] if due else []
     kind = STRESS if phase == GENERATE and definition.stress is not None else phase
@@ -105,6 +107,12 @@ def phase_jobs(plan: Plan, definition: Definition, phase: str, retry_failed: boo
         _job(definition, kind, f"{phase}-{name}", _single(items, kind), _needs(definition, name, phase))
         for name, items in groups.items()
     ]
+
+
+def _timing(definition: Definition, item: Item) -> JobSpec:
+    """One measurement in a process of its own; the plan's order lets methods take turns."""
+    needs = _needs(definition, item.key.method, SPEED)
+    return _job(definition, SPEED, f"speed-{item.key.method}-{item.key.scenario}", _single([item], SPEED), needs)
 
 
 def split(spec: JobSpec, parts: int) -> list[JobSpec]:

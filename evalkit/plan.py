@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalkit.definition import DatasetInfo, Definition, MethodInfo, MetricInfo, SampleInfo
+from evalkit.experiments import COLD, LIVE, OFFLINE, SOAK, SWITCH, SpeedProtocol
 from evalkit.fingerprint import differing_fields, digest
 from evalkit.methods.base import CONTROL, VIDEO
 from evalkit.records import DONE, FAILED, GENERATE, INVALID, SCORE, SPEED, Key, Record
@@ -19,6 +20,7 @@ STATES = (DONE, MISSING, STALE, FAILED, INVALID)
 STRESS_STREAM = "stress_stream"
 GENERATE_PROTOCOL = "1"
 MAX_ATTEMPTS = 3
+SWITCH_PERIOD_S = 6.0  # about what one silence and one utterance of a switch scenario take
 
 
 @dataclass(frozen=True)
@@ -140,10 +142,10 @@ def score_inputs(metric: MetricInfo, sample: SampleInfo, video_sha256: str) -> d
     }
 
 
-def speed_inputs(definition: Definition, method: MethodInfo, set_digest: str) -> dict[str, Any]:
+def speed_inputs(definition: Definition, method: MethodInfo, set_digest: str, scenario: str = OFFLINE) -> dict[str, Any]:
     """What a speed measurement is made from."""
     assert definition.speed is not None
-    return {**method_inputs(method), "protocol": asdict(definition.speed), "dataset": set_digest}
+    return {**method_inputs(method), "protocol": definition.speed.asked(scenario), "dataset": set_digest}
 
 
 def video_sha256(record: Record | None) -> str:
@@ -194,11 +196,29 @@ def _speeds(store: Store, definition: Definition) -> Iterable[Item]:
     dataset = definition.dataset(protocol.dataset) if protocol else None
     if protocol is None or dataset is None:
         return
-    media_s = protocol.discarded_clips * protocol.discarded_s + protocol.repeats * protocol.clip_s
-    for method in definition.runnable():
-        if method.kind != CONTROL:
-            key = Key(SPEED, method.name, dataset.name, scenario=protocol.name)
-            yield classify(store, key, speed_inputs(definition, method, dataset.digest), media_s)
+    systems = [method for method in definition.runnable() if method.kind != CONTROL]
+    for scenario in protocol.scenarios:
+        # Repeats before methods: fresh processes of different methods take turns, so that a slow spell hits all alike.
+        for repeat in range(1, protocol.repeats + 1) if protocol.is_fresh else (0,):
+            for method in systems:
+                key = Key(SPEED, method.name, dataset.name, scenario=protocol.record_name(scenario, repeat))
+                inputs = speed_inputs(definition, method, dataset.digest, scenario)
+                yield classify(store, key, inputs, _speed_media_s(protocol, scenario))
+
+
+def _speed_media_s(protocol: SpeedProtocol, scenario: str) -> float:
+    """Seconds of video that a scenario makes, for time limits and progress."""
+    repeats = 1 if protocol.is_fresh else protocol.repeats
+    discarded = protocol.discarded_clips * protocol.discarded_s
+    probes = 2 * protocol.clip_s * len({"caching", "unseen"} & set(protocol.probes))
+    lengths = {
+        OFFLINE: repeats * protocol.clip_s + probes,
+        LIVE: repeats * protocol.live_s,
+        SWITCH: repeats * protocol.switches * SWITCH_PERIOD_S,
+        SOAK: repeats * protocol.soak_s,
+        COLD: repeats * protocol.discarded_s,
+    }
+    return discarded + lengths[scenario]
 
 
 def _scores(store: Store, definition: Definition, clips: list[Item]) -> Iterable[Item]:

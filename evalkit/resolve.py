@@ -12,7 +12,7 @@ from evalkit.datasets import LoadedSet
 from evalkit.definition import DatasetInfo, Definition, MethodInfo, MetricInfo, SampleInfo, unique_columns
 from evalkit.environment import main_packages
 from evalkit.errors import EvalkitError
-from evalkit.experiments import Experiment, Row, get_experiment
+from evalkit.experiments import FULL_SPEED, Experiment, Row, SpeedProtocol, get_experiment
 from evalkit.generator import GeneratorSetup, configured_method
 from evalkit.methods import method_names
 from evalkit.names import choose, unknown
@@ -91,13 +91,21 @@ def resolve(name: str, selection: Selection, run: Path, console: Console, build:
         limit=selection.limit,
         partial=picked < whole,
         reference=experiment.reference,
-        speed=experiment.speed if speed_wanted else None,
+        speed=_speed(experiment, selection.suite) if speed_wanted else None,
         stress=experiment.stress,
         packages=main_packages(),
         plugins=selection.plugins,
         generator=selection.generator,
         selection=selection.to_json(),
     )
+
+
+def _speed(experiment: Experiment, suite: str) -> SpeedProtocol | None:
+    """The experiment's protocol; the full suite measures by the full one, on the same set and in the same scenarios."""
+    protocol = experiment.speed
+    if protocol is None or suite != "full" or protocol.name != SpeedProtocol.name:
+        return protocol
+    return replace(FULL_SPEED, dataset=protocol.dataset, scenarios=protocol.scenarios)
 
 
 def narrow(definition: Definition, selection: Selection) -> Definition:

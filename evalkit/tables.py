@@ -106,15 +106,17 @@ def _speed_cell(results: Results, cell: Cell) -> Cell:
         return replace(cell, status=NOT_APPLICABLE, reason="a control row is drawn, not generated")
     if protocol is None:
         return replace(cell, reason="this run measures no speed")
-    item, record = results.speeds.get(cell.method, (None, None))
+    item, record = results.speed(cell.method, cell.metric)
     if record is None:
         state, why = (item.state, item.reason) if item else ("missing", "not measured yet")
         return replace(cell, status=FAILED if state == "failed" else MISSING, reason=f"{state}: {why}")
-    outputs, field = record.outputs, measures.SPEED_COLUMNS[cell.metric]
+    outputs, field = record.outputs, measures.SPEED_COLUMNS[cell.metric].field
     if outputs.get("verdict") != VALID:
         return replace(cell, status=INVALID, reason=f"speed INVALID: {outputs.get('reason')}")
     count = len(outputs["repeats"])
     note = f"speed: {protocol.name}; median and range of {count} repeats on {protocol.dataset}"
+    if outputs.get(field) is None:
+        return replace(cell, status=MISSING, reason=f"the speed record has no {field}")
     low, high = outputs["range"][field]
     return replace(cell, value=outputs[field], low=low, high=high, n=count, status=MEASURED, reason=note)
 

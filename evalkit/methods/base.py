@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from evalkit.generator import GeneratorSetup
+    from evalkit.scenarios import Listening
 
 SYSTEM, CONTROL, ABLATION = "system", "control", "ablation"
 VIDEO, TIMELINE = "video.mp4", "timeline.jsonl"
@@ -60,6 +61,10 @@ class Session(ABC):
     def stream(self, inputs: Inputs, voice: Iterator[np.ndarray], seed: int, out_dir: Path) -> Generation:
         """As `generate`, with the voice (float32, 16 kHz) arriving in pieces instead of from `inputs.audio`."""
         raise NotImplementedError(f"{type(self).__name__} cannot stream, so it has no stress test")
+
+    def listen(self, inputs: Inputs, seed: int) -> Listening:
+        """A stream that takes float32 samples at 16 kHz as they come, and gives the number of frames of each chunk."""
+        raise NotImplementedError(f"{type(self).__name__} takes whole files only, so nothing can be said of live sound")
 
     def close(self) -> None:  # noqa: B027 - most sessions hold nothing that needs closing
         """Let go of what was loaded."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from liveavatar.pipeline import Pipeline
+    from liveavatar.streaming.session import Session as StreamSession
 
 SUPPORTED_PROFILES = ("nano", "s2v-14b")
 RANDOM_WEIGHTS = ("random", "random-tiny")
@@ -163,6 +164,32 @@ class LiveAvatarSession(Session):
                 writer.write(chunk.frames)
         details = {"width": config.width, "height": config.height, "wall_s": time.monotonic() - begun}
         return Generation(out_dir / VIDEO, None, writer.frames_written, float(config.fps), details)
+
+
+    def listen(self, inputs: Inputs, seed: int) -> LiveStream:
+        """A stream whose frames are made and handed over, and then dropped."""
+        from liveavatar.inputs import read_picture
+
+        config = self.pipeline.config
+        picture = read_picture(inputs.image, config.height, config.width)
+        return LiveStream(self.pipeline.open(picture, inputs.prompt, seed, inputs.id, self.options))
+
+
+class LiveStream:
+    """A session that says how many frames each chunk has; the frames are in host memory by then."""
+
+    def __init__(self, session: StreamSession) -> None:
+        self.session = session
+
+    def push(self, samples: np.ndarray) -> Iterator[int]:
+        """See `evalkit.scenarios.Listening`."""
+        for chunk in self.session.push(samples):
+            yield len(chunk.frames)
+
+    def flush(self) -> Iterator[int]:
+        """See `evalkit.scenarios.Listening`."""
+        for chunk in self.session.flush():
+            yield len(chunk.frames)
 
 
 def weights_digest(profile: str, weights: str = "") -> str:

@@ -115,6 +115,28 @@ class FakeSession(Session):
                 writer.write(np.repeat(np.array(levels, np.uint8), 16 * 16 * 3).reshape(-1, 16, 16, 3))
         return Generation(out_dir / "video.mp4", None, writer.frames_written, FPS)
 
+    def listen(self, inputs: Inputs, seed: int) -> Any:
+        """Blocks of 12 frames, each a little after its last sample."""
+        with wave.open(str(inputs.audio), "rb") as file:
+            return FakeListening(round(BLOCK_S * file.getframerate()))
+
+
+class FakeListening:
+    """Gives a block for each 0.48 s heard."""
+
+    def __init__(self, block_samples: int) -> None:
+        self.block_samples, self.left = block_samples, 0
+
+    def push(self, samples: np.ndarray) -> Iterator[int]:
+        self.left += len(samples)
+        while self.left >= self.block_samples:
+            self.left -= self.block_samples
+            yield BLOCK_FRAMES
+
+    def flush(self) -> Iterator[int]:
+        if self.left:
+            yield max(1, BLOCK_FRAMES * self.left // self.block_samples)
+
 
 def write_timeline(path: Path, blocks: int) -> Path:
     """A sequential pipeline: denoise, decode, output at once."""
@@ -245,6 +267,44 @@ def fake_table() -> Experiment:
         tables=(table,),
         reference="fake",
         speed=SpeedProtocol(dataset="fake_long", discarded_s=2.4, clip_s=19.2, others_share=1.0),
+    )
+
+
+@experiment
+def fake_speed() -> Experiment:
+    """Every scenario, as short as can be; repeats in processes of their own."""
+    columns = (
+        Column("fps", "FPS", "up"),
+        Column("live_p50", "Latency", "down", unit="s"),
+        Column("live_misses", "Misses", "down"),
+        Column("switch_p50", "Switch", "down", unit="s"),
+        Column("soak_fps", "Soak", "up"),
+        Column("cold_first", "Cold", "down", unit="s"),
+    )
+    table = Table("speed", "Speed", columns, (Row("fake", "Fake"),), ("fake_long",))
+    return Experiment(
+        name="fake_speed",
+        title="Fake speed",
+        methods=("fake",),
+        datasets=("fake_long",),
+        metrics=(),
+        tables=(table,),
+        reference="fake",
+        speed=SpeedProtocol(
+            name="tiny",
+            dataset="fake_long",
+            discarded_s=0.96,
+            repeats=2,
+            clip_s=9.6,
+            min_blocks=20,
+            others_share=1.0,
+            scenarios=("offline", "live", "switch", "soak", "cold"),
+            is_fresh=True,
+            live_s=1.0,
+            switches=1,
+            soak_s=20.0,
+            probes=("frames", "pictures", "caching", "unseen"),
+        ),
     )
 
 

@@ -53,7 +53,9 @@ def results(made: Definition, speeds: dict[str, list[float]] | None = None, **va
         (method, "set", "q"): Group({(f"s{i}", 0): v for i, v in enumerate(found) if v is not None})
         for method, found in values.items()
     }
-    return Results(made, groups, {name: (None, speed_record(name, found)) for name, found in (speeds or {}).items()}, [])
+    return Results(
+        made, groups, {(name, "offline"): (None, speed_record(name, found)) for name, found in (speeds or {}).items()}, []
+    )
 
 
 def speed_record(method: str, rates: list[float], verdict: str = "VALID") -> Record:

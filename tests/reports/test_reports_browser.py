@@ -82,8 +82,8 @@ def test_a_table_is_sorted_by_keyboard_and_says_so(browser: Chromium, pages: dic
       return {values: values.filter((v) => v !== "").map(Number), sort: heads[at].getAttribute("aria-sort")};
     })()"""
     browser.run('document.querySelector("#sample-table th.num button").focus()')
-    outline = browser.run("getComputedStyle(document.activeElement).outlineStyle")
     browser.press("Enter", 13, "\r")
+    outline = browser.run("getComputedStyle(document.activeElement).outlineStyle")
     once = browser.run(column)
     assert once["sort"] == "descending"
     assert once["values"] == sorted(once["values"], reverse=True)
