@@ -27,6 +27,7 @@ examples:
   python -m evalkit run table2 --limit 2 --metrics sync_c,dino_s --out runs/try
   python -m evalkit run ablations --suite full
   python -m evalkit run stress --seconds 600
+  python -m evalkit run all --suite quick
   python -m evalkit run table2 --profile s2v-14b --weights ckpt --out runs/table2-14b
   python -m evalkit run table2 --retry-failed
   python -m evalkit run table2 --suite full --shard 3/8 --out /shared/runs/table2
@@ -37,6 +38,13 @@ examples:
   python -m evalkit compare runs/before runs/after
   python -m evalkit compare runs/before runs/after --gate gates.toml
   python -m evalkit compare runs/ablations-quick --gate gates.toml
+"""
+REPORT_EXAMPLES = """\
+examples:
+  python -m evalkit report runs/table2-quick
+  python -m evalkit report runs/table2-quick --mode folder --to page
+  python -m evalkit report runs/table2-quick --figures --to figures
+  python -m evalkit report runs --index runs/index.html
 """
 PLAN_EXAMPLES = "example:\n  python -m evalkit plan table2 --limit 2\n"
 LIST_EXAMPLES = "examples:\n  python -m evalkit list\n  python -m evalkit list metrics --json\n"
@@ -107,8 +115,17 @@ def build_parser() -> argparse.ArgumentParser:
     _run_folder(compare)
     compare.add_argument("other", type=Path, nargs="?", metavar="RUN_B", help="the run that is compared with the first")
     _gate(compare)
-    report = _verb(verbs, "report", "report", "write the HTML report", run_example("report"))
+    report = _verb(
+        verbs, "report", "report", "write the HTML report, figure files, or a page over many runs", REPORT_EXAMPLES
+    )
     _run_folder(report)
+    report.add_argument("others", nargs="*", type=Path, metavar="RUN", help="more runs")
+    report.add_argument(
+        "--mode", choices=("auto", "single", "folder"), default="auto", help="where videos go; default: auto"
+    )
+    report.add_argument("--to", type=Path, metavar="FOLDER", help="write there, with all that the page links to")
+    report.add_argument("--figures", action="store_true", help="write SVG, PDF and PNG files instead of a page")
+    report.add_argument("--index", type=Path, metavar="FILE.html", help="also write a page over all these runs, with trends")
     verify = _verb(verbs, "verify", "verify", "hash every artefact again and list what is missing", run_example("verify"))
     _run_folder(verify)
     return parser
@@ -129,7 +146,9 @@ def _verb(
 
 
 def _experiment(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    parser.add_argument("experiment", nargs="?" if default else None, default=default, help="table2, ablations or stress")
+    parser.add_argument(
+        "experiment", nargs="?" if default else None, default=default, help="table2, ablations, stress, all ...: see list"
+    )
     _selections(parser)
 
 

@@ -6,10 +6,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evalkit import datasets, measures
+from evalkit import datasets, listing
+from evalkit.catalogue import ALL, STREAM_PART
+from evalkit.definition import FILE as EXPERIMENT_FILE
 from evalkit.definition import Definition, load_definition
 from evalkit.derived import PAIRED
 from evalkit.errors import EvalkitError, PrerequisiteMissingError
@@ -24,10 +27,10 @@ from evalkit.execution import (
     run_experiment,
     score_run,
 )
-from evalkit.experiments import experiment_names, get_experiment
+from evalkit.experiments import get_experiment
 from evalkit.gates import GATE_FAILED, Gate, check_cells, is_broken, read_gates, result_lines
 from evalkit.gates import Result as GateResult
-from evalkit.generator import GeneratorSetup, configured_method
+from evalkit.generator import GeneratorSetup
 from evalkit.names import unknown
 from evalkit.plan import make_plan
 from evalkit.plugins import load_plugins
@@ -37,12 +40,13 @@ from evalkit.records import DONE, GENERATE, INVALID, SCORE, SPEED
 from evalkit.resolve import Selection, narrow, resolve
 from evalkit.store import Store, read_json
 
-WHAT = ("methods", "metrics", "datasets", "experiments")
 MOST_LINES = 40
 
 
 def run(options: argparse.Namespace) -> int:
     """`run EXPERIMENT`."""
+    if options.experiment == ALL:
+        return run_all(options)
     selection = _selection(options)
     folder = _out(options, selection)
     console = Console(is_silent=False)
@@ -51,6 +55,31 @@ def run(options: argparse.Namespace) -> int:
     results = _checked(folder, gates) if finished.exit_code in (COMPLETE, WITH_FAILURES) else []
     _tell_end(options, folder, finished, result_lines(results) if results else [])
     return GATE_FAILED if finished.exit_code == COMPLETE and is_broken(results) else finished.exit_code
+
+
+def run_all(options: argparse.Namespace) -> int:
+    """`run all`: one run for all that clips give, one for the long stream, and a page over both."""
+    from evalkit.derived import build_index
+
+    selection = _selection(options)
+    folder = _out(options, selection)
+    gates = read_gates(options.gate) if options.gate else ()
+    codes, broken, lines = [], False, []
+    for name, place in ((ALL, "tables"), (STREAM_PART, "stream")):
+        chosen = selection if name == ALL else replace(selection, metrics=(), samples=(), methods=())
+        finished = run_experiment(name, chosen, folder / place, _options(options), Console())
+        codes.append(finished.exit_code)
+        if finished.exit_code not in (COMPLETE, WITH_FAILURES):
+            _tell_end(options, folder / place, finished)
+            return finished.exit_code
+        results = _checked(folder / place, gates) if name == ALL else []
+        broken = broken or is_broken(results)
+        lines += [*(result_lines(results) if results else []), f"tables: {folder / place / 'table'}"]
+    page, problem = build_index([folder], folder / "index.html")
+    lines.append(f"all runs and tables: {page}" if page else problem)
+    content = {"run": str(folder), "exit_code": max(codes), "index": str(page) if page else None}
+    _print(options, content, lines)
+    return GATE_FAILED if broken and max(codes) == COMPLETE else max(codes)
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -89,11 +118,11 @@ def make_plan_nowhere(folder: Path, definition: Definition) -> Any:
 def list_names(options: argparse.Namespace) -> int:
     """`list [what]`."""
     load_plugins(options.plugin)
-    if options.what and options.what not in WHAT:
-        raise unknown("list", options.what, WHAT)
-    tables = {"experiments": _experiments, "methods": _methods, "metrics": _metrics, "datasets": _datasets}
+    if options.what and options.what not in listing.TABLES:
+        raise unknown("list", options.what, listing.TABLES)
+    tables = listing.TABLES
     wanted = [options.what] if options.what else list(tables)
-    content = {name: tables[name](options) for name in wanted}
+    content = {name: tables[name](options.profile, _generator(options)) for name in wanted}
     lines = []
     for name, rows in content.items():
         lines.append(name)
@@ -174,16 +203,29 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    """`report RUN`."""
-    from evalkit.derived import build_report, write_derived
+    """`report RUN ...`: a page per run, figure files, or a page over all of them."""
+    from evalkit.derived import build_index, build_report, write_derived, write_figures
 
-    definition = load_definition(_existing(options.run))
-    store = Store(options.run)
-    write_derived(store, definition, make_plan(store, definition))
-    path, problem = build_report(store, is_forced=True)
-    if path is None:
-        raise PrerequisiteMissingError(problem)
-    _print(options, {"report": str(path)}, [str(path)])
+    written: list[Path] = []
+    for run in [options.run, *options.others]:
+        if options.index and not (run / EXPERIMENT_FILE).is_file():
+            continue  # a folder of runs
+        definition = load_definition(_existing(run))
+        store = Store(run)
+        write_derived(store, definition, make_plan(store, definition))
+        if options.figures:
+            written += write_figures(store, options.to)
+            continue
+        path, problem = build_report(store, is_forced=True, out=options.to, mode=options.mode)
+        if path is None:
+            raise PrerequisiteMissingError(problem)
+        written.append(path)
+    if options.index:
+        page, problem = build_index([options.run, *options.others], options.index)
+        if page is None:
+            raise PrerequisiteMissingError(problem)
+        written.append(page)
+    _print(options, {"report": str(written[-1]), "files": [str(path) for path in written]}, [str(path) for path in written])
     return COMPLETE
 
 
@@ -326,42 +368,6 @@ def _set_summary(folder: Path, definition: Definition, name: str) -> dict[str, A
     built = datasets.is_built(folder, name)
     text = f"{len(info.samples)} of {info.size} samples" if built else f"will be built, {info.size} samples"
     return {"name": name, "built": built, "samples": len(info.samples), "size": info.size, "text": text}
-
-
-def _experiments(_options: argparse.Namespace) -> list[dict[str, str]]:
-    return [{"name": name, "about": get_experiment(name).title.format(seconds="10010")} for name in experiment_names()]
-
-
-def _methods(options: argparse.Namespace) -> list[dict[str, str]]:
-    from evalkit.methods import method_names
-
-    found = []
-    for name in method_names():
-        method = configured_method(name, _generator(options))
-        problem = method.problem(options.profile)
-        about = f"{method.kind}: {method.title}; needs {method.needs or 'nothing'}"
-        found.append({"name": name, "about": about + (f"; NOT READY: {problem}" if problem else "")})
-    return found
-
-
-def _metrics(options: argparse.Namespace) -> list[dict[str, str]]:
-    from evalkit.experiments import Column
-
-    found = []
-    for name in measures.metric_names():
-        info = measures.describe(Column(name, name, ""), options.profile)
-        about = info.reason or measures.backbone_label(info.backbone) or "from speed records"
-        found.append({"name": name, "about": about})
-    return found
-
-
-def _datasets(options: argparse.Namespace) -> list[dict[str, str]]:
-    found = []
-    for name in datasets.dataset_names():
-        made = datasets.get_dataset(name)
-        sizes = ", ".join(f"{count} samples in {suite}" for suite, count in made.sizes.items())
-        found.append({"name": name, "about": f"{made.title}: {sizes}"})
-    return found
 
 
 def _is_shown(cell: dict[str, Any], shown: Definition, options: argparse.Namespace) -> bool:

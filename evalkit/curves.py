@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evalkit.definition import Definition
-from evalkit.plan import STRESS_STREAM
+from evalkit.plan import POSITIONS, STRESS_STREAM
 from evalkit.records import DONE, GENERATE, Key, Record
 from evalkit.results import Results
 from evalkit.store import Store, read_json
@@ -61,6 +61,19 @@ def memory_curves(store: Store, definition: Definition) -> list[dict[str, Any]]:
                 if record is not None and record.status == DONE:
                     made.append(_memory(store, method.title, key, record))
     return made
+
+
+def position_records(store: Store, definition: Definition) -> list[dict[str, Any]]:
+    """Positions of each method's first blocks, at its first step: what Figure 7 of the paper shows."""
+    made = []
+    for record in store.records(GENERATE):
+        method = definition.method(record.key.method)
+        if record.key.dataset != POSITIONS or record.status != DONE or method is None:
+            continue
+        content = read_json(store.path(f"{record.key.artefact_dir}/{POSITIONS}.json")) or []
+        made.append({"title": method.title, "method": method.name, "blocks": [one for one in content if one["step"] == 0]})
+    order = [method.name for method in definition.methods]
+    return sorted(made, key=lambda one: order.index(one["method"]))
 
 
 def _memory(store: Store, title: str, key: Key, record: Record) -> dict[str, Any]:

@@ -105,6 +105,8 @@ class Definition:
     reference: str = "live_avatar"
     speed: SpeedProtocol | None = None
     stress: Segments | None = None
+    positions: int = 0
+    has_clips: bool = True
     packages: dict[str, str] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     generator: GeneratorSetup = field(default_factory=GeneratorSetup)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from evalkit import paper_layout
 from evalkit.claims import check_claims
 from evalkit.comparisons import best_rows, paired_differences
-from evalkit.curves import drift_curves, memory_curves
+from evalkit.curves import drift_curves, memory_curves, position_records
 from evalkit.definition import FILE, Definition
 from evalkit.fingerprint import digest, file_sha256
 from evalkit.plan import Plan
@@ -47,13 +48,20 @@ def write_derived(store: Store, definition: Definition, plan: Plan) -> list[dict
     write_if_new(store.path(PAIRED), dumps(paired))
     write_if_new(store.path(BEST), dumps(best))
     write_if_new(store.path("stats/intervals.json"), dumps(interval_checks(results)))
+    if definition.positions:
+        write_if_new(store.path("stats/positions.json"), dumps(position_records(store, definition)))
     if definition.stress is not None:
         write_if_new(store.path("stats/memory.json"), dumps(memory_curves(store, definition)))
     return cells
 
 
-def build_report(store: Store, is_forced: bool = False) -> tuple[Path | None, str]:
-    """The report's path and, if it could not be made, why. An up-to-date report is left alone."""
+def build_report(
+    store: Store, is_forced: bool = False, out: Path | None = None, mode: str = "auto"
+) -> tuple[Path | None, str]:
+    """The report's path and, if it could not be made, why. An up-to-date report is left alone.
+
+    out, mode: where the page and its videos go, as `reports.build` takes them.
+    """
     if importlib.util.find_spec("reports") is None:
         return None, "the package `reports` is not installed; tables and records are complete without it"
     mark, path = store.path(REPORT_MARK), store.path(REPORT)
@@ -63,11 +71,31 @@ def build_report(store: Store, is_forced: bool = False) -> tuple[Path | None, st
     import reports
 
     try:
-        built = reports.build(store.root)
+        built = reports.build(store.root, out=out, mode=mode)
     except Exception as error:  # a page that cannot be drawn must not cost the run its exit code or its tables
         return None, f"the report could not be made: {type(error).__name__}: {error}"
-    write_text(mark, dumps(made_from))
+    if out is None and mode == "auto":
+        write_text(mark, dumps(made_from))
     return Path(built), ""
+
+
+def build_index(places: Sequence[Path], out: Path) -> tuple[Path | None, str]:
+    """The page over many runs and, if it could not be made, why."""
+    if importlib.util.find_spec("reports") is None:
+        return None, "the package `reports` is not installed, so there is no page over the runs"
+    import reports
+
+    try:
+        return reports.build_index(places, out), ""
+    except (OSError, ValueError) as error:
+        return None, f"the page over the runs could not be made: {error}"
+
+
+def write_figures(store: Store, folder: Path | None) -> list[Path]:
+    """Figure files of a run."""
+    import reports
+
+    return reports.write_figures(store.root, folder)
 
 
 def write_if_new(path: Path, text: str) -> None:

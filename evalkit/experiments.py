@@ -141,7 +141,11 @@ class Segments:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Methods x samples x seeds x metrics, and the tables wanted. `reference` is what others are compared with."""
+    """Methods x samples x seeds x metrics, and the tables wanted. `reference` is what others are compared with.
+
+    positions: blocks of a stream whose rotary positions are recorded, per method. has_clips: whether videos are made at all.
+    quick_form: what the quick suite runs instead, where smaller sets alone would not make it quick.
+    """
 
     name: str
     title: str
@@ -154,6 +158,9 @@ class Experiment:
     reference: str = "live_avatar"
     speed: SpeedProtocol | None = None
     stress: Segments | None = None
+    positions: int = 0
+    has_clips: bool = True
+    quick_form: Experiment | None = None
 
     @property
     def all_methods(self) -> tuple[str, ...]:
@@ -168,6 +175,11 @@ def experiment(define: Callable[[], Experiment]) -> Callable[[], Experiment]:
     """Register a function that returns an `Experiment`, under the function's name."""
     _EXPERIMENTS[define.__name__] = define
     return define
+
+
+def register_experiment(name: str, define: Callable[[], Experiment]) -> None:
+    """As `experiment`, under a name of its own."""
+    _EXPERIMENTS[name] = define
 
 
 def experiment_names() -> list[str]:

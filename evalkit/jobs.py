@@ -10,12 +10,12 @@ from typing import Any
 from evalkit.definition import Definition
 from evalkit.methods.base import CONTROL
 from evalkit.names import slug
-from evalkit.plan import Item, Plan
+from evalkit.plan import POSITIONS, Item, Plan
 from evalkit.records import FAILED, GENERATE, SCORE, SPEED, Failure, Key, Record
 
 STRESS = "stress"
 BASE_LIMIT_S = 300.0
-LIMIT_PER_MEDIA_S = {GENERATE: 30.0, STRESS: 30.0, SCORE: 20.0, SPEED: 30.0}
+LIMIT_PER_MEDIA_S = {GENERATE: 30.0, STRESS: 30.0, POSITIONS: 60.0, SCORE: 20.0, SPEED: 30.0}
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,15 @@ def phase_jobs(plan: Plan, definition: Definition, phase: str, retry_failed: boo
     if phase == SCORE:
         return [_job(definition, phase, "score", _by_clip(due), {})] if due else []
     kind = STRESS if phase == GENERATE and definition.stress is not None else phase
-    groups: dict[str, list[Item]] = {}
+    groups: dict[tuple[str, str], list[Item]] = {}
     for item in due:
-        groups.setdefault(_group(definition, item, phase), []).append(item)
-    return [
-        _job(definition, kind, f"{phase}-{name}", _single(items, kind), _needs(definition, name, phase))
-        for name, items in groups.items()
-    ]
+        own = POSITIONS if item.key.dataset == POSITIONS else kind
+        groups.setdefault((own, _group(definition, item, phase)), []).append(item)
+    made = []
+    for (own, name), items in groups.items():
+        needs = _needs(definition, name, phase)
+        made.append(_job(definition, own, f"{phase if own == kind else own}-{name}", _single(items, own), needs))
+    return made
 
 
 def _timing(definition: Definition, item: Item) -> JobSpec:

@@ -18,8 +18,10 @@ from evalkit.store import Store
 MISSING, STALE = "missing", "stale"
 STATES = (DONE, MISSING, STALE, FAILED, INVALID)
 STRESS_STREAM = "stress_stream"
+POSITIONS = "positions"
 GENERATE_PROTOCOL = "1"
 MAX_ATTEMPTS = 3
+BLOCK_MEDIA_S = 0.48
 SWITCH_PERIOD_S = 6.0  # about what one silence and one utterance of a switch scenario take
 
 
@@ -167,9 +169,22 @@ def _generations(store: Store, definition: Definition) -> Iterable[Item]:
     if definition.stress is not None:
         yield from _stress_generations(store, definition)
         return
-    for method, dataset, sample, seed in wanted_clips(definition):
+    for method, dataset, sample, seed in wanted_clips(definition) if definition.has_clips else ():
         key = Key(GENERATE, method.name, dataset.name, sample.id, seed)
         yield classify(store, key, generate_inputs(method, sample, seed), sample.duration_s)
+    yield from _positions(store, definition)
+
+
+def _positions(store: Store, definition: Definition) -> Iterable[Item]:
+    """Where attention's positions stand in the first blocks of a stream: one record per method that makes blocks."""
+    sample = next((one for dataset in definition.datasets for one in dataset.samples), None)
+    if sample is None or not definition.positions:
+        return
+    for method in definition.runnable():
+        if method.kind != CONTROL:
+            key = Key(GENERATE, method.name, POSITIONS, sample.id, definition.seeds[0])
+            inputs = {**generate_inputs(method, sample, definition.seeds[0]), "blocks": definition.positions}
+            yield classify(store, key, inputs, BLOCK_MEDIA_S * definition.positions)
 
 
 def _stress_generations(store: Store, definition: Definition) -> Iterable[Item]:
@@ -223,7 +238,7 @@ def _speed_media_s(protocol: SpeedProtocol, scenario: str) -> float:
 
 def _scores(store: Store, definition: Definition, clips: list[Item]) -> Iterable[Item]:
     states = {item.key: item for item in clips}
-    for method, dataset, sample, seed in wanted_clips(definition):
+    for method, dataset, sample, seed in wanted_clips(definition) if definition.has_clips else ():
         clip_key = Key(GENERATE, method.name, dataset.name, sample.id, seed)
         clip = states[clip_key]
         sha256 = video_sha256(store.read(clip_key)) if clip.state == DONE else ""

@@ -93,6 +93,8 @@ def resolve(name: str, selection: Selection, run: Path, console: Console, build:
         reference=experiment.reference,
         speed=_speed(experiment, selection.suite) if speed_wanted else None,
         stress=experiment.stress,
+        positions=experiment.positions,
+        has_clips=experiment.has_clips,
         packages=main_packages(),
         plugins=selection.plugins,
         generator=selection.generator,
@@ -138,6 +140,8 @@ def _chosen(experiment: Experiment, selection: Selection) -> Experiment:
         raise unknown("suite", selection.suite, SUITES)
     if selection.profile not in PROFILES:
         raise unknown("profile", selection.profile, PROFILES)
+    if selection.suite == "quick" and experiment.quick_form is not None and selection.seconds is None:
+        experiment = experiment.quick_form
     if experiment.stress is None:
         if selection.seconds is not None:
             raise EvalkitError(f"--seconds belongs to the stress experiment; {experiment.name} has no stream")

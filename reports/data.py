@@ -254,7 +254,8 @@ class _Reader:
         for cell in run.cells:
             self._adopt(cell.get("method"), cell.get("metric"), cell.get("dataset"))
         for clip in run.generate:
-            self._adopt(clip.method, None, clip.dataset)
+            has_video = (run.folder(clip) / "video.mp4").is_file()
+            self._adopt(clip.method, None, clip.dataset if has_video else None)
         for name, dataset in run.datasets.items():
             if not dataset.samples:
                 seen = dict.fromkeys(clip.sample for clip in run.generate if clip.dataset == name)

@@ -19,6 +19,7 @@ from reports import format as fmt
 from reports import plot, trust
 from reports.data import Json, Run, load, number
 from reports.page import environment, write_page
+from reports.tables import summary_tables
 
 WIDTH_IN, HEIGHT_IN = 5.4, 2.3
 LEAST_POINTS = 2
@@ -40,6 +41,7 @@ class RunRow:
     verdict: str
     link: str
     state: str
+    tables: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,8 @@ def _row(run: Run, base: Path) -> RunRow:
     state = "partial" if e.get("partial") else "failures" if bad else "complete"
     title = str(e.get("title") or e.get("name") or run.root.name)
     texts = (str(e.get(name) or "") for name in ("name", "suite", "profile"))
-    return RunRow(title, *texts, trust.date(run), _commit(run)[:10], trust.verdict(run), link, state)
+    tables = [(f"{one.title}, {one.dataset}", f"{link}#{one.anchor}-c") for one in summary_tables(run)] if link else []
+    return RunRow(title, *texts, trust.date(run), _commit(run)[:10], trust.verdict(run), link, state, tables)
 
 
 def _commit(run: Run) -> str:

@@ -164,7 +164,7 @@ class SpeedMaker(Maker):
             "longest_freeze_s": seen.longest_freeze_s,
             "frozen_s": seen.frozen_s,
             "buffer_s": seen.buffer_s,
-            "ready_s": [round(one.ready_s, 4) for one in chunks],
+            "latencies_s": [round(one, 4) for one in late],
         }
 
     def _switch(self, method: str, number: int, protocol: SpeedProtocol) -> Repeat:

@@ -66,6 +66,14 @@ class Session(ABC):
         """A stream that takes float32 samples at 16 kHz as they come, and gives the number of frames of each chunk."""
         raise NotImplementedError(f"{type(self).__name__} takes whole files only, so nothing can be said of live sound")
 
+    def positions(self, inputs: Inputs, seed: int, blocks: int) -> list[dict[str, Any]]:
+        """Rotary positions of the first blocks, read while they are made: one entry per block and step.
+
+        Each has `block`, `step`, `own` and `sink` positions, `sink_is` ("reference" or "adapted"), and `past`: a list of
+        `block` and its `positions`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no rotary positions of blocks to show")
+
     def close(self) -> None:  # noqa: B027 - most sessions hold nothing that needs closing
         """Let go of what was loaded."""
 

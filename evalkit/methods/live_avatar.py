@@ -175,6 +175,29 @@ class LiveAvatarSession(Session):
         return LiveStream(self.pipeline.open(picture, inputs.prompt, seed, inputs.id, self.options))
 
 
+    def positions(self, inputs: Inputs, seed: int, blocks: int) -> list[dict[str, Any]]:
+        """See `Session.positions`: read from the caches after each evaluation."""
+        import numpy as np
+
+        from evalkit.methods.watching import watch
+        from liveavatar.inputs import read_picture, read_voice
+
+        config = self.pipeline.config
+        picture = read_picture(inputs.image, config.height, config.width)
+        session = self.pipeline.open(picture, inputs.prompt, seed, inputs.id, self.options)
+        seen: list[dict[str, Any]] = []
+        watch(session.rollout, seen)
+        voice = read_voice(inputs.audio)
+        per_block = config.block_frames * config.samples_per_frame
+        voice = np.resize(voice, per_block * (blocks + 2))
+        for first in range(0, len(voice), per_block):
+            for _ in session.push(voice[first : first + per_block]):
+                pass
+            if session.rollout.next_block >= blocks:
+                break
+        return [one for one in seen if one["block"] < blocks]
+
+
 class LiveStream:
     """A session that says how many frames each chunk has; the frames are in host memory by then."""
 
