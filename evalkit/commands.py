@@ -31,6 +31,7 @@ from evalkit.experiments import get_experiment
 from evalkit.gates import GATE_FAILED, Gate, check_cells, is_broken, read_gates, result_lines
 from evalkit.gates import Result as GateResult
 from evalkit.generator import GeneratorSetup
+from evalkit.measures import metric_names
 from evalkit.names import unknown
 from evalkit.plan import make_plan
 from evalkit.plugins import load_plugins
@@ -194,7 +195,10 @@ def compare(options: argparse.Namespace) -> int:
         raise EvalkitError("compare needs a second run, or --gate FILE.toml to check the promises about one")
     _existing(options.run)
     changes = [] if options.other is None else compare_runs(open_run(options.run), open_run(options.other), gates)
-    results = [*_checked(options.other or options.run, gates), *(check_changes(changes, gates) if options.other else [])]
+    results = [
+        *_checked(options.other or options.run, gates),
+        *(check_changes(changes, gates, metric_names()) if options.other else []),
+    ]
     lines = [] if options.other is None else change_lines(changes)
     content = {"changes": [asdict(one) for one in changes], "gates": [asdict(one) for one in results]}
     _print(options, content, [*lines, *(result_lines(results) if gates else [])])
@@ -248,7 +252,8 @@ def _checked(folder: Path, gates: Sequence[Gate]) -> list[GateResult]:
     if not gates:
         return []
     store = Store(folder)
-    return check_cells(gates, read_json(store.path("table/cells.json")) or (), read_json(store.path(PAIRED)) or ())
+    cells, paired = (read_json(store.path(name)) or () for name in ("table/cells.json", PAIRED))
+    return check_cells(gates, cells, paired, metric_names())
 
 
 def _selection(options: argparse.Namespace) -> Selection:

@@ -7,7 +7,7 @@ equal machines and protocols. Everything else is named and left out.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,15 +75,15 @@ def compare_runs(first: Side, second: Side, gates: Sequence[Gate] = ()) -> list[
     return [*found, *_speeds(first, second, gates)]
 
 
-def check_changes(changes: Sequence[Change], gates: Sequence[Gate]) -> list[gating.Result]:
-    """What the gates of two runs say; a gate that speaks of no change is broken."""
+def check_changes(
+    changes: Sequence[Change], gates: Sequence[Gate], known_metrics: Collection[str] = ()
+) -> list[gating.Result]:
+    """What the gates of two runs say."""
     found = []
     for gate in (one for one in gates if one.is_of_two_runs):
         own = [one for one in changes if gating.gate_of(gates, one.metric, one.method, one.dataset) is gate]
-        matched = any(gate.matches(one.metric, one.method, one.dataset) for one in changes)
-        if not matched:
-            text = "it matches nothing that both runs have; mend its names"
-            found.append(gating.Result(gate.text(), "", gating.BROKEN, text))
+        if not any(gate.matches(one.metric, one.method, one.dataset) for one in changes):
+            found.append(gating.unmatched(gate, "what both runs have", known_metrics))
         found += [_result(gate, one) for one in own]
     return found
 

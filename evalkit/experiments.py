@@ -126,17 +126,32 @@ FULL_SPEED = SpeedProtocol(
 )
 
 
+WINDOW_S = 10
+
+
 @dataclass(frozen=True)
 class Segments:
-    """A stress stream: how long it is and which spans of it are scored as clips of their own."""
+    """A stress stream: how long it is and which spans of it are scored as clips of their own.
+
+    windows: further ten-second spans at equal steps along the whole stream, for its drift curve.
+    """
 
     source: str = "genbench_long"
     stream_s: float = 10_010.0
     spans_s: tuple[tuple[int, int], ...] = ((0, 10), (100, 110), (1000, 1010), (10_000, 10_010))
+    windows: int = 0
 
     def fitting(self) -> tuple[tuple[int, int], ...]:
         """The spans that lie inside the stream."""
         return tuple(span for span in self.spans_s if span[1] <= self.stream_s)
+
+    def window_begins_s(self) -> tuple[int, ...]:
+        """Where the windows of the drift curve begin: on even seconds, where a key frame lies."""
+        room = self.stream_s - WINDOW_S
+        if self.windows < 1 or room < 0:
+            return ()
+        steps = max(1, self.windows - 1)
+        return tuple(dict.fromkeys(2 * int(room * place / steps / 2) for place in range(self.windows)))
 
 
 @dataclass(frozen=True)

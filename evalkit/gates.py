@@ -7,7 +7,7 @@ A gate of one run bounds a value (`at_least`, `at_most`) or forbids a row to be 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -94,17 +94,31 @@ def read_gates(path: Path) -> tuple[Gate, ...]:
 
 
 def check_cells(
-    gates: Iterable[Gate], cells: Sequence[Mapping[str, Any]], paired: Sequence[Mapping[str, Any]]
+    gates: Iterable[Gate],
+    cells: Sequence[Mapping[str, Any]],
+    paired: Sequence[Mapping[str, Any]],
+    known_metrics: Collection[str] = (),
 ) -> list[Result]:
-    """Gates of one run against its cells and paired differences; a gate that speaks of no cell at all is broken."""
+    """Gates of one run against its cells and paired differences.
+
+    known_metrics: all that can be named; a gate on another is a mistake, not a gap of this run, and broken.
+    """
     found: list[Result] = []
     for gate in gates:
         if gate.is_of_two_runs:
             continue
         own = [_against(gate, one) for one in paired] if gate.against else [_bounds(gate, one) for one in _distinct(cells)]
         kept = [one for one in own if one is not None]
-        found += kept or [Result(gate.text(), "", BROKEN, "it matches nothing in this run; mend its names")]
+        found += kept or [unmatched(gate, "this run", known_metrics)]
     return found
+
+
+def unmatched(gate: Gate, where: str, known_metrics: Collection[str]) -> Result:
+    """What becomes of a gate that speaks of nothing there."""
+    is_name = not set("*?[") & set(gate.metric)
+    if known_metrics and is_name and gate.metric not in known_metrics:
+        return Result(gate.text(), "", BROKEN, str(unknown("metric", gate.metric, known_metrics)))
+    return Result(gate.text(), "", state_of(gate, MISSING), f"speaks of nothing in {where}")
 
 
 def gate_of(gates: Sequence[Gate], metric: str, method: str, dataset: str) -> Gate | None:

@@ -39,7 +39,7 @@ def metrics(profile: str, _setup: GeneratorSetup) -> list[dict[str, str]]:
     return found
 
 
-def test_sets(_profile: str, _setup: GeneratorSetup) -> list[dict[str, str]]:
+def sample_sets(_profile: str, _setup: GeneratorSetup) -> list[dict[str, str]]:
     """Test sets and their sizes."""
     found = []
     for name in datasets.dataset_names():
@@ -49,4 +49,4 @@ def test_sets(_profile: str, _setup: GeneratorSetup) -> list[dict[str, str]]:
     return found
 
 
-TABLES: dict[str, Lister] = {"experiments": experiments, "methods": methods, "metrics": metrics, "datasets": test_sets}
+TABLES: dict[str, Lister] = {"experiments": experiments, "methods": methods, "metrics": metrics, "datasets": sample_sets}

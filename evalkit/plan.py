@@ -17,7 +17,7 @@ from evalkit.store import Store
 
 MISSING, STALE = "missing", "stale"
 STATES = (DONE, MISSING, STALE, FAILED, INVALID)
-STRESS_STREAM = "stress_stream"
+STRESS_STREAM, STRESS_WINDOWS = "stress_stream", "stress_windows"
 POSITIONS = "positions"
 GENERATE_PROTOCOL = "1"
 MAX_ATTEMPTS = 3
@@ -83,9 +83,25 @@ class Plan:
         return all(item.state in (DONE, INVALID) for item in self.items)
 
 
+def window_sample(sample: str, begin_s: int) -> str:
+    """The sample id of a window of a stream's drift curve."""
+    return f"{sample}.t{begin_s:06d}"
+
+
+def window_begin_s(window: str) -> int:
+    """Where such a window begins."""
+    return int(window.rpartition(".t")[2])
+
+
+def streamed_sample(dataset: str, sample: str) -> str:
+    """The sample whose stream a segment or a window is cut from."""
+    return sample.rpartition(".t")[0] if dataset == STRESS_WINDOWS else sample
+
+
 def shard_of(key: Key, count: int) -> int:
     """1 ... count. The set does not enter: segments stay with the stream they are cut from."""
-    mark = hashlib.sha256(f"{key.method}/{key.sample}/{key.seed}".encode()).digest()
+    sample = streamed_sample(key.dataset, key.sample)
+    mark = hashlib.sha256(f"{key.method}/{sample}/{key.seed}".encode()).digest()
     return 1 + int.from_bytes(mark[:8], "big") % count
 
 
@@ -192,14 +208,18 @@ def _stress_generations(store: Store, definition: Definition) -> Iterable[Item]:
     assert definition.stress is not None
     stream_s = definition.stress.stream_s
     streams: dict[Key, Item] = {}
+    stream_inputs: dict[Key, dict[str, Any]] = {}
     for method, dataset, sample, seed in wanted_clips(definition):
-        stream_key = Key(GENERATE, method.name, STRESS_STREAM, sample.id, seed)
+        stream_key = Key(GENERATE, method.name, STRESS_STREAM, streamed_sample(dataset.name, sample.id), seed)
         inputs = {**generate_inputs(method, sample, seed), "stream_s": stream_s}
         if stream_key not in streams:
+            stream_inputs[stream_key] = inputs
             streams[stream_key] = classify(store, stream_key, inputs, stream_s)
             yield streams[stream_key]
         key = Key(GENERATE, method.name, dataset.name, sample.id, seed)
-        cut = {"stream": digest(inputs), "segment": dataset.name}
+        cut = {"stream": digest(stream_inputs[stream_key]), "segment": dataset.name}
+        if dataset.name == STRESS_WINDOWS:
+            cut["window"] = sample.id
         item = classify(store, key, cut, sample.duration_s)
         if item.is_due() and streams[stream_key].state == FAILED:
             item = Item(key, cut, MISSING, "the stream failed", is_ready=False)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from evalkit.generator import GeneratorSetup
+    from evalkit.long_stream import FrameStream
     from evalkit.scenarios import Listening
 
 SYSTEM, CONTROL, ABLATION = "system", "control", "ablation"
@@ -58,8 +57,8 @@ class Session(ABC):
     def generate(self, inputs: Inputs, seed: int, out_dir: Path) -> Generation:
         """Make one clip as out_dir/video.mp4 and, if the method measures itself, out_dir/timeline.jsonl."""
 
-    def stream(self, inputs: Inputs, voice: Iterator[np.ndarray], seed: int, out_dir: Path) -> Generation:
-        """As `generate`, with the voice (float32, 16 kHz) arriving in pieces instead of from `inputs.audio`."""
+    def frames(self, inputs: Inputs, seed: int) -> FrameStream:
+        """A stream of frames from float32 samples at 16 kHz, whose state can be kept, for streams of any length."""
         raise NotImplementedError(f"{type(self).__name__} cannot stream, so it has no stress test")
 
     def listen(self, inputs: Inputs, seed: int) -> Listening:

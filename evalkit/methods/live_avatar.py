@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +13,9 @@ from evalkit.errors import PrerequisiteMissingError
 from evalkit.fingerprint import digest
 from evalkit.generator import GeneratorSetup
 from evalkit.methods.base import ABLATION, SYSTEM, TIMELINE, VIDEO, Generation, Inputs, Method, Session
+from evalkit.methods.live_stream import LiveFrames, LiveListening
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from liveavatar.pipeline import Pipeline
     from liveavatar.streaming.session import Session as StreamSession
 
@@ -144,47 +141,22 @@ class LiveAvatarSession(Session):
         details = {"width": result.width, "height": result.height, "wall_s": result.wall_s}
         return Generation(video, timeline if timeline.is_file() else None, result.frames, float(result.fps), details)
 
-    def stream(self, inputs: Inputs, voice: Iterator[np.ndarray], seed: int, out_dir: Path) -> Generation:
-        """Piece by piece into a file: memory does not grow with the length of the stream."""
-        from liveavatar.inputs import read_picture
-        from liveavatar.output import VideoWriter
+    def frames(self, inputs: Inputs, seed: int) -> LiveFrames:
+        """A stream of frames whose state can be kept."""
+        return LiveFrames(self._open(inputs, seed), self.pipeline.config)
 
-        config, begun = self.pipeline.config, time.monotonic()
-        picture = read_picture(inputs.image, config.height, config.width)
-        session = self.pipeline.open(picture, inputs.prompt, seed, inputs.id, self.options)
-        writer = VideoWriter(
-            out_dir / VIDEO, config.width, config.height, config.fps, audio_rate=config.sample_rate, audio_codec="flac"
-        )
-        with writer:
-            for piece in voice:
-                writer.write_audio(piece)
-                for chunk in session.push(piece):
-                    writer.write(chunk.frames)
-            for chunk in session.flush():
-                writer.write(chunk.frames)
-        details = {"width": config.width, "height": config.height, "wall_s": time.monotonic() - begun}
-        return Generation(out_dir / VIDEO, None, writer.frames_written, float(config.fps), details)
-
-
-    def listen(self, inputs: Inputs, seed: int) -> LiveStream:
+    def listen(self, inputs: Inputs, seed: int) -> LiveListening:
         """A stream whose frames are made and handed over, and then dropped."""
-        from liveavatar.inputs import read_picture
-
-        config = self.pipeline.config
-        picture = read_picture(inputs.image, config.height, config.width)
-        return LiveStream(self.pipeline.open(picture, inputs.prompt, seed, inputs.id, self.options))
-
+        return LiveListening(self._open(inputs, seed))
 
     def positions(self, inputs: Inputs, seed: int, blocks: int) -> list[dict[str, Any]]:
         """See `Session.positions`: read from the caches after each evaluation."""
         import numpy as np
 
         from evalkit.methods.watching import watch
-        from liveavatar.inputs import read_picture, read_voice
+        from liveavatar.inputs import read_voice
 
-        config = self.pipeline.config
-        picture = read_picture(inputs.image, config.height, config.width)
-        session = self.pipeline.open(picture, inputs.prompt, seed, inputs.id, self.options)
+        config, session = self.pipeline.config, self._open(inputs, seed)
         seen: list[dict[str, Any]] = []
         watch(session.rollout, seen)
         voice = read_voice(inputs.audio)
@@ -197,22 +169,12 @@ class LiveAvatarSession(Session):
                 break
         return [one for one in seen if one["block"] < blocks]
 
+    def _open(self, inputs: Inputs, seed: int) -> StreamSession:
+        from liveavatar.inputs import read_picture
 
-class LiveStream:
-    """A session that says how many frames each chunk has; the frames are in host memory by then."""
-
-    def __init__(self, session: StreamSession) -> None:
-        self.session = session
-
-    def push(self, samples: np.ndarray) -> Iterator[int]:
-        """See `evalkit.scenarios.Listening`."""
-        for chunk in self.session.push(samples):
-            yield len(chunk.frames)
-
-    def flush(self) -> Iterator[int]:
-        """See `evalkit.scenarios.Listening`."""
-        for chunk in self.session.flush():
-            yield len(chunk.frames)
+        config = self.pipeline.config
+        picture = read_picture(inputs.image, config.height, config.width)
+        return self.pipeline.open(picture, inputs.prompt, seed, inputs.id, self.options)
 
 
 def weights_digest(profile: str, weights: str = "") -> str:

@@ -101,24 +101,48 @@ class FakeSession(Session):
         timeline = None if self.method.kind == CONTROL else write_timeline(out_dir / "timeline.jsonl", blocks)
         return Generation(video, timeline, frames, FPS)
 
-    def stream(self, inputs: Inputs, voice: Iterator[np.ndarray], seed: int, out_dir: Path) -> Generation:
-        """A real, tiny video: one grey level per second."""
-        from liveavatar.output import VideoWriter
-
-        with VideoWriter(out_dir / "video.mp4", 16, 16, FPS, audio_rate=RATE_HZ, audio_codec="flac") as writer:
-            heard = 0
-            for piece in voice:
-                writer.write_audio(piece)
-                heard += len(piece)
-                due = heard * FPS // RATE_HZ - writer.frames_written
-                levels = [(writer.frames_written + index) // FPS * 2 % 256 for index in range(due)]
-                writer.write(np.repeat(np.array(levels, np.uint8), 16 * 16 * 3).reshape(-1, 16, 16, 3))
-        return Generation(out_dir / "video.mp4", None, writer.frames_written, FPS)
+    def frames(self, inputs: Inputs, seed: int) -> Any:
+        """A real, tiny video: one grey level per second, with a state of two numbers."""
+        return FakeFrames()
 
     def listen(self, inputs: Inputs, seed: int) -> Any:
         """Blocks of 12 frames, each a little after its last sample."""
         with wave.open(str(inputs.audio), "rb") as file:
             return FakeListening(round(BLOCK_S * file.getframerate()))
+
+
+class FakeFrames:
+    """Frames of 16 x 16 pixels, in blocks of 12 for each 0.48 s heard; `slow_s` lets each block take a while."""
+
+    width = height = 16
+    fps = float(FPS)
+
+    def __init__(self) -> None:
+        self.heard = self.made = 0
+
+    def push(self, samples: np.ndarray) -> Iterator[np.ndarray]:
+        self.heard += len(samples)
+        while self.made + BLOCK_FRAMES <= self.heard * FPS // RATE_HZ:
+            yield self._take(BLOCK_FRAMES)
+
+    def flush(self) -> Iterator[np.ndarray]:
+        if left := self.heard * FPS // RATE_HZ - self.made:
+            yield self._take(left)
+
+    def _take(self, count: int) -> np.ndarray:
+        time.sleep(settings().get("slow_s", 0.0))
+        levels = [(self.made + index) // FPS * 2 % 256 for index in range(count)]
+        self.made += count
+        return np.repeat(np.array(levels, np.uint8), 16 * 16 * 3).reshape(-1, 16, 16, 3)
+
+    def state(self) -> bytes | None:
+        return json.dumps([self.heard, self.made]).encode() if self.heard * FPS == self.made * RATE_HZ else None
+
+    def restore(self, state: bytes) -> None:
+        self.heard, self.made = json.loads(state)
+
+    def position(self) -> float | None:
+        return float(self.made % 1000)
 
 
 class FakeListening:
@@ -312,6 +336,7 @@ def fake_speed() -> Experiment:
 def fake_stress() -> Experiment:
     """A small Table 7."""
     names = ("stress_0_10", "stress_100_110", "stress_1000_1010")
+    spans = ((0, 10), (100, 110), (1000, 1010))
     table = Table("seven", "A fake stream", (QUALITY,), (Row("fake", "Fake"),), names, "Table 7", by_dataset=True)
     return Experiment(
         name="fake_stress",
@@ -321,5 +346,5 @@ def fake_stress() -> Experiment:
         metrics=("fake_quality",),
         tables=(table,),
         reference="fake",
-        stress=Segments("fake_long", 110.0, ((0, 10), (100, 110), (1000, 1010))),
+        stress=Segments("fake_long", 300.0, spans, windows=4),
     )

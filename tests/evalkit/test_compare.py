@@ -154,7 +154,10 @@ def test_a_gate_breaks_on_worse_by_default_and_on_more_if_told(side: Callable[..
     worse = compare.compare_runs(side("a", ours=BASE), side("c", ours=moved(-0.5)))
     assert gates.is_broken(compare.check_changes(worse, (Gate(metric="q"),)))
     (lost,) = compare.check_changes(worse, (Gate(metric="sync"),))
-    assert "matches nothing" in lost.text
+    assert (lost.state, lost.text) == ("open", "speaks of nothing in what both runs have")
+    (mistyped,) = compare.check_changes(worse, (Gate(metric="sink_c"),), ("sync_c", "q"))
+    assert mistyped.state == "broken"
+    assert "did you mean 'sync_c'" in mistyped.text
 
 
 def test_the_last_matching_gate_decides(side: Callable[..., compare.Side]) -> None:
@@ -181,7 +184,8 @@ def test_bounds_speak_of_the_interval_not_of_the_mean() -> None:
     assert state(Gate(at_most=4.0), cell(5.0)) == ["broken"]
     assert state(Gate(at_least=1.0), cell(None, reason="failed")) == ["open"]
     assert state(Gate(at_least=1.0, fail_on=("missing",)), cell(None, reason="failed")) == ["broken"]
-    assert state(Gate(at_least=1.0, metric="sync"), cell(5.0)) == ["broken"]
+    assert state(Gate(at_least=1.0, metric="sync"), cell(5.0)) == ["open"]
+    assert state(Gate(at_least=1.0, metric="sync", fail_on=("missing",)), cell(5.0)) == ["broken"]
     assert state(Gate(at_least=1.0), cell(5.0), cell(5.0, table="again")) == ["kept"]
 
 
