@@ -67,7 +67,8 @@ def run_all(options: argparse.Namespace) -> int:
     gates = read_gates(options.gate) if options.gate else ()
     codes, broken, lines = [], False, []
     for name, place in ((ALL, "tables"), (STREAM_PART, "stream")):
-        chosen = selection if name == ALL else replace(selection, metrics=(), samples=(), methods=())
+        apart = replace(selection, metrics=(), samples=(), methods=())  # the stream has names of its own
+        chosen = replace(selection, seconds=None) if name == ALL else apart
         finished = run_experiment(name, chosen, folder / place, _options(options), Console())
         codes.append(finished.exit_code)
         if finished.exit_code not in (COMPLETE, WITH_FAILURES):

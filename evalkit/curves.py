@@ -91,12 +91,15 @@ def position_records(store: Store, definition: Definition) -> list[dict[str, Any
 
 def _memory(store: Store, title: str, key: Key, record: Record) -> dict[str, Any]:
     curve = read_json(store.path(f"{key.artefact_dir}/memory.json")) or {}
+    details = record.outputs.get("details") or {}
     return {
         "label": f"{title}, {record.outputs.get('frames')} frames",
         "method": key.method,
         "sample": key.sample,
         "seed": key.seed,
-        **(record.outputs.get("details", {}).get("memory") or {}),
+        **(details.get("memory") or {}),
+        **{name: details[name] for name in ("times_playback", "starts", "highest_position") if name in details},
+        "frames": record.outputs.get("frames"),
         "t_s": curve.get("t_s", []),
         "rss_mib": curve.get("rss_mib", []),
     }

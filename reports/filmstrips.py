@@ -60,8 +60,14 @@ def films(run: Run) -> list[Film]:
 def film_rows(run: Run) -> list[tuple[str, list[FilmRow]]]:
     """(name, rows): one strip per long test set, then one through the segments of a stream."""
     made: list[tuple[str, list[FilmRow]]] = []
-    if any(table.get("by_dataset") for table in run.experiment.get("tables") or [] if isinstance(table, dict)):
-        rows = [row for method in run.methods if (row := _through_segments(run, method)).frames]
+    segments = [
+        str(name)
+        for table in run.experiment.get("tables") or []
+        if isinstance(table, dict) and table.get("by_dataset")
+        for name in table.get("datasets") or []
+    ]
+    if segments:
+        rows = [row for method in run.methods if (row := _through_segments(run, method, segments)).frames]
         return [("strip-segments", rows)] if rows else []
     for dataset in run.datasets.values():
         sample = _longest(dataset)
@@ -97,10 +103,10 @@ def _through_time(run: Run, method: str, dataset: str, sample: str) -> FilmRow:
     return row
 
 
-def _through_segments(run: Run, method: str) -> FilmRow:
+def _through_segments(run: Run, method: str, segments: list[str]) -> FilmRow:
     """The frame in the middle of each segment, labelled with the segment."""
     row = FilmRow(run.methods[method].title)
-    for dataset in run.datasets.values():
+    for dataset in (run.datasets[name] for name in segments if name in run.datasets):
         for sample in dataset.samples[:1]:
             path = run.folder(clip_of(run, method, dataset.name, sample.name)) / "video.mp4"
             if path.is_file():

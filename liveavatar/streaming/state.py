@@ -17,6 +17,7 @@ from liveavatar.streaming.conditions import VoiceConditions
 from liveavatar.streaming.rollout import Rollout
 from liveavatar.streaming.session import Session
 from liveavatar.streaming.sink import Prefilled
+from liveavatar.streaming.speech import SpeechConditions
 
 State = dict[str, Any]
 
@@ -87,20 +88,27 @@ def _sink_from(state: list[Tensor | None], like: Tensor) -> Prefilled:
 
 
 def _conditions_state(conditions: object) -> State:
-    if not isinstance(conditions, VoiceConditions):
-        raise NotImplementedError(f"the state of {type(conditions).__name__} cannot be saved")
-    return {
-        "pending": torch.from_numpy(np.ascontiguousarray(conditions.pending)),
-        "next_block": conditions.next_block,
-        "skip": conditions._skip,
-    }
+    if isinstance(conditions, VoiceConditions):
+        pending = torch.from_numpy(np.ascontiguousarray(conditions.pending))
+        return {"pending": pending, "next_block": conditions.next_block, "skip": conditions._skip}
+    if isinstance(conditions, SpeechConditions):
+        held = torch.from_numpy(np.ascontiguousarray(conditions.held))
+        state = {"held": held, "held_from": conditions.held_from, "next_block": conditions.next_block}
+        return {**state, "before": conditions.before}
+    raise NotImplementedError(f"the state of {type(conditions).__name__} cannot be saved")
 
 
 def _restore_conditions(conditions: object, state: State) -> None:
-    if not isinstance(conditions, VoiceConditions):
-        raise NotImplementedError(f"the state of {type(conditions).__name__} cannot be restored")
-    conditions.pending = state["pending"].numpy().copy()
-    conditions.next_block, conditions._skip = state["next_block"], state["skip"]
+    if isinstance(conditions, VoiceConditions) and "pending" in state:
+        conditions.pending = state["pending"].numpy().copy()
+        conditions.next_block, conditions._skip = state["next_block"], state["skip"]
+    elif isinstance(conditions, SpeechConditions) and "held" in state:
+        conditions.held = state["held"].numpy().copy()
+        conditions.held_from, conditions.next_block = state["held_from"], state["next_block"]
+        device = conditions.model.trainable_cond_mask.weight.device
+        conditions.before = None if state["before"] is None else state["before"].to(device)
+    else:
+        raise ValueError(f"the state is not one of {type(conditions).__name__}: it was taken under another profile")
 
 
 def _decoder_state(decoder: object) -> list[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import reports
-from reports import data, media, speed
+from reports import data, media, speed, trust
 from reports.__main__ import main
 from reports.claims import claim_view
 from reports.figures import slope_rows
@@ -115,6 +115,17 @@ def test_slopes_and_scenarios_are_said_in_words(run_folder: Path) -> None:
     assert (name, verdict) == ("Live Avatar (nano), live", "VALID")
     assert "latency p50 210 ms" in words
     assert "0 deadlines missed with 0 ms of buffer" in words
+
+
+def test_the_trust_box_speaks_of_a_streams_memory(run_folder: Path) -> None:
+    stream = {"t_s": [0, 60, 600], "rss_mib": [600.0, 612.0, 613.0], "label": "live_avatar", "frames": 15000}
+    stream |= {"growth_share": 0.0016, "times_playback": 4.2, "highest_position": 12297.0, "starts": 2}
+    for growth, level, title in ((0.0016, "pass", "Memory of the stream is flat"), (0.03, "fail", "Memory grows")):
+        (run_folder / "stats/memory.json").write_text(json.dumps([{**stream, "growth_share": growth}]), "utf-8")
+        (check,) = [one for one in trust.checks(data.load(run_folder)) if "emory" in one.title]
+        assert (check.level, check.title) == (level, title)
+    assert "4.2 times playback speed" in check.text
+    assert "taken up again 1 times" in check.text
 
 
 def test_positions_need_a_sink() -> None:
