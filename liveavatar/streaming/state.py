@@ -25,8 +25,9 @@ State = dict[str, Any]
 def session_state(session: Session) -> State | None:
     """The state after the last whole block; None while it cannot be told in a few tensors.
 
-    That is so while the sink is being replaced (the first blocks), while another prompt is waiting for its block, and before
-    the first block. Raises NotImplementedError for parts whose state is not known here.
+    Its tensors are the stream's own: save them before the stream goes on. None is given while the sink is being replaced
+    (the first blocks), while another prompt is waiting for its block, and before the first block. Raises
+    NotImplementedError for parts whose state is not known here.
     """
     rollout, sink = session.rollout, session.rollout.sink
     is_settled = len(sink._versions) == 1 and rollout._first_latent is None and not session.prompts._coming
@@ -41,6 +42,7 @@ def session_state(session: Session) -> State | None:
     }
 
 
+@torch.inference_mode()
 def restore_session(session: Session, state: State) -> None:
     """Put a state into a session that was opened as the one it was taken from, and has made nothing yet."""
     if session.rollout.next_block:

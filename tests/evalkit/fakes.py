@@ -136,7 +136,7 @@ class FakeFrames:
         return np.repeat(np.array(levels, np.uint8), 16 * 16 * 3).reshape(-1, 16, 16, 3)
 
     def state(self) -> bytes | None:
-        return json.dumps([self.heard, self.made]).encode() if self.heard * FPS == self.made * RATE_HZ else None
+        return json.dumps([self.heard, self.made]).encode()
 
     def restore(self, state: bytes) -> None:
         self.heard, self.made = json.loads(state)

@@ -78,6 +78,7 @@ def test_a_stream_stopped_again_and_again_has_the_same_frames(
             break
         except StopsError:
             stops += 1
+            assert stops < 50
             states = [path.name for path in work.folder.iterdir() if path.name.startswith("state")]
             assert len(states) <= 1, "one state, however long the stream"
     assert stops >= 2
@@ -178,8 +179,10 @@ def test_a_run_killed_in_the_middle_of_its_stream_goes_on_from_a_part(tmp_path: 
     record = json.loads((out / "records/generate/fake/stress_stream/s0.s0.json").read_text())
     assert record["details"]["starts"] == 3
     assert record["frames"] == 300 * 25
-    video = levels([out / "artefacts/fake/stress_stream/s0.s0/video.mp4"])
-    assert video == [frame // 25 * 2 % 256 for frame in range(300 * 25)]
+    video = np.array(levels([out / "artefacts/fake/stress_stream/s0.s0/video.mp4"]))
+    assert np.abs(video - np.arange(300 * 25) // 25 * 2 % 256).max() <= 1, (
+        "each frame in its place, but for the encoder's rounding"
+    )
     assert not progress.parent.exists(), "the working folder goes once the stream is whole"
     drift = json.loads((out / "stats/drift.json").read_text())
     (curve,) = [one for one in drift if one["dataset"] == "stress_windows"]
