@@ -128,9 +128,10 @@ def _row(run: Run, base: Path) -> RunRow:
     bad = sum(record.get("status") != "done" for _, record in run.records())
     state = "partial" if e.get("partial") else "failures" if bad else "complete"
     title = str(e.get("title") or e.get("name") or run.root.name)
-    texts = (str(e.get(name) or "") for name in ("name", "suite", "profile"))
+    name, suite, profile = (str(e.get(key) or "") for key in ("name", "suite", "profile"))
     tables = [(f"{one.title}, {one.dataset}", f"{link}#{one.anchor}-c") for one in summary_tables(run)] if link else []
-    return RunRow(title, *texts, trust.date(run), _commit(run)[:10], trust.verdict(run), link, state, tables)
+    date, commit = trust.date(run), _commit(run)[:10]
+    return RunRow(title, name, suite, profile, date, commit, trust.verdict(run), link, state, tables)
 
 
 def _commit(run: Run) -> str:

@@ -113,7 +113,7 @@ def _smaller(path: Path) -> bytes:
         for frame in source.decode(*(one for one in (old, heard) if one is not None)):
             if isinstance(frame, av.VideoFrame):
                 target.mux(new.encode(frame.reformat(width, PAGE_LINES, "yuv420p")))
-            elif sound is not None:
+            elif sound is not None and isinstance(frame, av.AudioFrame):
                 frame.pts = None
                 target.mux(sound.encode(frame))
         target.mux(new.encode(None))

@@ -26,7 +26,7 @@ def watch(rollout: Rollout, seen: list[dict[str, Any]]) -> None:
         seen.append({**entry, "sink_is": "adapted" if placed[0] > 1 else "reference"})
         return made
 
-    rollout.velocity = watched  # type: ignore[method-assign]
+    rollout.velocity = watched  # type: ignore[method-assign,assignment]
 
 
 def _line(block: int, latents: int, origin: int) -> list[int]:

@@ -126,7 +126,7 @@ def _restore_decoder(decoder: object, state: list[Any]) -> None:
         decoder.memory = state[1].to(next(decoder.decoder.parameters()).device)
     elif isinstance(decoder, VaeStreamDecoder) and state[0] == "vae":
         device = next(decoder.codec.parameters()).device
-        decoder.features = [one.to(device) if isinstance(one, Tensor) else one for one in state[1]]
-        decoder.started = state[2]
+        features: list[Any] = [one.to(device) if isinstance(one, Tensor) else one for one in state[1]]
+        decoder.features, decoder.started = features, state[2]
     else:
         raise ValueError(f"the state is of decoder {state[0]!r}, this stream has {type(decoder).__name__}: other options")
