@@ -103,9 +103,11 @@ def find_steps(values: Sequence[float]) -> list[int]:
     if not best:
         return []
     jump = fmean(values[best:]) - fmean(values[:best])
+    # A slow trend has distant ends too; a step shows right where it is.
+    here = fmean(values[best : best + 2]) - fmean(values[max(0, best - 2) : best])
     others = [abs(b - a) for i, (a, b) in enumerate(pairwise(values), 1) if i != best]
     noise = median(others) / 0.954 if others else 0.0  # the median of |difference| of two normal values is 0.954 sigma
-    if abs(jump) <= STEP_SIGMAS * noise or abs(jump) <= 1e-9 * max(map(abs, values)):
+    if min(abs(jump), abs(here)) <= max(STEP_SIGMAS * noise, 1e-9 * max(map(abs, values))):
         return []
     return [*find_steps(values[:best]), best, *(best + one for one in find_steps(values[best:]))]
 

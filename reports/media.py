@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -91,18 +92,28 @@ class Shelf:
 
 
 def page_video(path: Path) -> bytes:
-    """A video as pages carry it: small ones as they are, large ones again at no more than 360 lines."""
-    with av.open(str(path)) as container:
-        if not container.streams.video or container.streams.video[0].height <= PAGE_LINES:
-            return path.read_bytes()
-    return _smaller(path)
+    """A video as pages carry it: small ones as they are, large ones again at no more than 360 lines.
+
+    One that cannot be decoded is carried as it is: the player will say so.
+    """
+    try:
+        with av.open(str(path)) as container:
+            is_large = bool(container.streams.video) and container.streams.video[0].height > PAGE_LINES
+        return _smaller(path) if is_large else path.read_bytes()
+    except av.FFmpegError:
+        return path.read_bytes()
 
 
 def _smaller(path: Path) -> bytes:
     """The same pictures and sound, H.264 and AAC, PAGE_LINES high, index in front; the same bytes each time."""
-    buffer = io.BytesIO()
-    buffer.name = "page.mp4"
-    with av.open(str(path)) as source, av.open(buffer, "w", format="mp4", options={"movflags": "faststart"}) as target:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "page.mp4"  # moving the index to the front needs a real file
+        _shrink(path, out)
+        return out.read_bytes()
+
+
+def _shrink(path: Path, out: Path) -> None:
+    with av.open(str(path)) as source, av.open(str(out), "w", options={"movflags": "faststart"}) as target:
         old = source.streams.video[0]
         width = round(old.width * PAGE_LINES / old.height / 2) * 2
         options = {"crf": "28", "preset": "veryfast", "maxrate": "250k", "bufsize": "500k"}
@@ -119,7 +130,6 @@ def _smaller(path: Path) -> bytes:
         target.mux(new.encode(None))
         if sound is not None:
             target.mux(sound.encode(None))
-    return buffer.getvalue()
 
 
 def data_uri(content: bytes, media_type: str) -> str:
