@@ -11,14 +11,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from evalkit import execution
 from evalkit.errors import EvalkitError, PrerequisiteMissingError
 from evalkit.executors import Ended, Executor, Job, Needs, Node, RefusedError, make_executor
 from evalkit.executors.job_queue import JobQueue, Load
 from evalkit.executors.local import LocalExecutor
 from evalkit.executors.ray_cluster import RayExecutor
+from evalkit.plugins import load_plugins
+from evalkit.progress import Console
+from evalkit.resolve import Selection
+from tests.evalkit.evalkit_bench import PLUGIN, derived_bytes
 from tests.evalkit.fake_ray import FakeRay
 
 Make = Callable[[int, int], Executor]  # slots, devices
@@ -262,6 +268,38 @@ def test_a_lost_worker_and_a_lost_node_are_told(tmp_path: Path) -> None:
         executor._look_at_nodes()
         assert len(executor.nodes()) == 1
     signal.signal(signal.SIGTERM, before)
+
+
+class KillingRay(FakeRay):
+    """Kills the first worker that runs the named job, once it has begun to work."""
+
+    def __init__(self, run: Path, victim: str) -> None:
+        super().__init__({"10.0.0.1": {"CPU": 2.0}, "10.0.0.2": {"CPU": 2.0}})
+        self.mark, self.victim, self.killed = run / f"logs/{victim}.progress", victim, 0
+
+    def wait(self, references: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
+        running = [task for task in self.tasks if task.options["name"] == self.victim and task.process is not None]
+        if running and not self.killed and self.mark.is_file() and "step" in self.mark.read_text():
+            self.killed += 1
+            running[0].kill()
+        return super().wait(references, num_returns, min(timeout, 0.02))
+
+
+def test_a_run_on_the_clusters_interface_gives_the_records_of_this_machine(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    out = tmp_path / "run"
+    ray = KillingRay(out, "generate-fake")
+    monkeypatch.setattr(execution, "make_executor", lambda *_: RayExecutor(ray))  # type: ignore[arg-type]
+    selection, options = Selection(plugins=(str(PLUGIN),)), execution.Options(executor="ray", threads=2)
+    load_plugins(selection.plugins)
+    done = execution.run_experiment("fake_table", selection, out, options, Console(is_silent=True))
+    signal.signal(signal.SIGTERM, before)
+    assert done.exit_code == 0
+    assert ray.killed == 1
+    assert (out / "logs/generate-fake~2.json").is_file(), "what the killed worker left was handed out again"
+    assert derived_bytes(out) == derived_bytes(finished)
 
 
 def test_unknown_and_missing_engines_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
