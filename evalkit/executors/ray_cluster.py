@@ -23,6 +23,7 @@ from evalkit.executors.local import DEVICES, start
 
 OBJECT_STORE_BYTES = 100 * 2**20  # nothing of ours goes through it
 NODE_CHECK_S = 5.0
+IDLE_S = 0.1
 PIN = 0.001  # of the resource "node:ADDRESS", which every node has once
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -68,6 +69,8 @@ class RayExecutor(Executor):
             ready, _ = self._ray.wait(references, num_returns=1, timeout=timeout_s)
             for reference in ready:
                 self._ended.append(self._outcome(reference))
+        elif not self._ended:
+            time.sleep(min(timeout_s, IDLE_S))
         if time.monotonic() - self._checked_at > NODE_CHECK_S:
             self._look_at_nodes()
             self._give_up_lost()
@@ -141,7 +144,10 @@ class RayExecutor(Executor):
         self._loads = {name: self._loads.get(name) or Load(node) for name, node in alive.items()}
 
     def _give_up_lost(self) -> None:
-        """A task pinned to a node that died would wait for ever; one that ran there has an outcome of its own."""
+        """A task pinned to a node that died would wait for ever, as would a job for which no living node is large enough."""
+        for job in [one for one in self._queue.waiting if not any(node.fits(one.needs) for node in self.nodes())]:
+            self._queue.remove(job.id)
+            self._ended.append(Ended(job.id, LOST, text="no living node is large enough for it any more"))
         for reference, (job, node) in list(self._tasks.items()):
             if node not in self._loads and job.id not in self._stopped:
                 self._stopped[job.id] = LOST

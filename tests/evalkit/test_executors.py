@@ -265,8 +265,14 @@ def test_a_lost_worker_and_a_lost_node_are_told(tmp_path: Path) -> None:
         assert gone(pids[0]), "the command notices that its owner is gone"
         ray.lose_node({task.options["name"]: task.node for task in ray.tasks}["second"])
         assert run_out(executor, 1)["second"].how == "lost"
-        executor._look_at_nodes()
+        executor.submit(job(tmp_path, "third", SLEEPER.format(mark=str(tmp_path / "third"))))
+        executor.submit(job(tmp_path, "waits", "print('never')"))
+        appears(tmp_path / "third")
         assert len(executor.nodes()) == 1
+        ray.alive = dict.fromkeys(ray.alive, False)
+        executor._checked_at = 0.0
+        found = run_out(executor, 1)
+        assert found["waits"].text == "no living node is large enough for it any more"
     signal.signal(signal.SIGTERM, before)
 
 
