@@ -14,7 +14,7 @@ from typing import Any
 
 from evalkit import gates as gating
 from evalkit import measures, significance, stats
-from evalkit.comparisons import BETTER, EQUIVALENT, INCONCLUSIVE, SIGNS, WORSE, is_apart
+from evalkit.comparisons import BETTER, EQUIVALENT, INCONCLUSIVE, SIGNS, WORSE, is_apart, more_samples
 from evalkit.definition import Definition, MetricInfo, load_definition
 from evalkit.gates import Gate
 from evalkit.plan import make_plan
@@ -136,7 +136,7 @@ def _scores(first: Side, second: Side, dataset: str, metric: MetricInfo, gates: 
         gate = gating.gate_of(gates, metric.name, method_name, dataset)
         margin = gate.margin(before_mean) if gate else 0.0
         verdict = verdict_of(found, p_holm, metric.direction, margin)
-        more = significance.more_samples(found.mean, found.sd, found.n) if verdict == INCONCLUSIVE else None
+        more = more_samples(found) if verdict == INCONCLUSIVE else None
         made.append(
             Change(
                 metric.name, method_name, dataset, verdict, "", found.n, before_mean, after_mean, found.mean, found.low,

@@ -73,8 +73,15 @@ def reading(found: Paired, p_holm: float, direction: str) -> dict[str, Any]:
     verdict = INCONCLUSIVE
     if apart:
         verdict = "differs" if sign is None else BETTER if sign * found.mean > 0 else WORSE
-    more = None if apart else significance.more_samples(found.mean, found.sd, found.n)
+    more = None if apart else more_samples(found)
     return {"p_holm": p_holm, "verdict": verdict, "more_samples": more}
+
+
+def more_samples(found: Paired) -> int | None:
+    """About how many more samples would decide; for a single one, which has no spread, the least that any test needs."""
+    if found.sd is None:
+        return significance.least_units() - found.n
+    return significance.more_samples(found.mean, found.sd, found.n)
 
 
 def is_apart(found: Paired) -> bool:

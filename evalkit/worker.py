@@ -108,6 +108,10 @@ def main(arguments: list[str]) -> None:
     worker = Worker(Path(arguments[0]), arguments[1], events)
     threading.Thread(target=_listen, args=(orders, worker.is_busy), daemon=True).start()
     worker.serve(orders)
+    # Every record is on the disk. Taking networks and their threads apart in order only takes time.
+    events.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
