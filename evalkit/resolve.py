@@ -158,7 +158,10 @@ def _check_known(wanted: Sequence[str], here: Sequence[str]) -> None:
 
 
 def _methods(experiment: Experiment, chosen: Sequence[str], selection: Selection) -> tuple[MethodInfo, ...]:
-    rows = {row.method: row for table in experiment.tables for row in table.rows}
+    rows: dict[str, Row] = {}
+    for table in experiment.tables:
+        for row in table.rows:
+            rows.setdefault(row.method, row)  # the first table that names a method gives it its title
     infos = [_method(name, rows.get(name), selection) for name in chosen]
     left = [row for name, row in rows.items() if name not in chosen]
     return (*infos, *(_left_out(row) for row in left))

@@ -13,10 +13,11 @@ ORDER = ("contradicted", "confirmed", "undecided")
 
 @dataclass
 class ClaimView:
-    """The section: one count per outcome, and a row per claim."""
+    """The section: one count per outcome, and a row per claim; those without a number of ours stand apart."""
 
     counts: list[tuple[str, int]] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
+    unmeasured: list[list[str]] = field(default_factory=list)
     backing: str = ""
 
 
@@ -27,7 +28,9 @@ def claim_view(run: Run) -> ClaimView:
     titles = {str(table["name"]): str(table.get("title") or table["name"]) for table in table_definitions(run)}
     ordered = sorted(run.claims, key=lambda one: ORDER.index(str(one.get("outcome"))) if one.get("outcome") in ORDER else 9)
     counts = [(outcome, sum(one.get("outcome") == outcome for one in ordered)) for outcome in ORDER]
-    return ClaimView([pair for pair in counts if pair[1]], [_row(run, titles, one) for one in ordered], _backing(run))
+    rows = [(number(one.get("mean")) is not None, _row(run, titles, one)) for one in ordered]
+    measured, others = ([row for is_measured, row in rows if is_measured == wanted] for wanted in (True, False))
+    return ClaimView([pair for pair in counts if pair[1]], measured, others, _backing(run))
 
 
 def _row(run: Run, titles: dict[str, str], one: Json) -> list[str]:
