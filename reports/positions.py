@@ -34,6 +34,7 @@ def position_picture(record: Json, name: str) -> plot.Picture | None:
         axes.set_xlabel("rotary position, latent frames", labelpad=3)
         axes.set_title(str(record.get("title") or "Positions"), x=0, pad=8)
         axes.grid(axis="y", visible=False)
+        axes.locator_params(axis="x", integer=True)
         drawing = plot.svg(figure, name)
     header = ["Block", "Past blocks", "Their positions", "Own positions", "Sink at", "Sink is"]
     rows = [_row(lane) for lane in lanes]

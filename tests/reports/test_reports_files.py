@@ -95,6 +95,7 @@ def test_bold_and_claims_come_from_the_runs_own_judgement(run_folder: Path) -> N
     view = claim_view(run)
     assert view.counts == [("confirmed", 1), ("undecided", 1)]
     assert view.rows[0][2:5] == ["5.69 against 4.09", "+1.20 (0.40–2.00)", "confirmed"]
+    assert [row[4] for row in view.unmeasured] == ["undecided"]
     assert "SyncNet nano" in view.backing
 
 
