@@ -84,12 +84,12 @@ class Supervisor:
                     self.is_interrupted = True
                     return False
                 ending = self._make(worker, waiting[0], item)
-                if ending == "retry":
-                    return True
+                if ending in ("retry", "over"):
+                    return ending == "retry"
                 waiting.pop(0)
                 self.tell.step(item.media_s, item.label)
-                if ending in ("killed", "over"):
-                    return ending == "killed"
+                if ending == "killed":
+                    return True
         return False
 
     def _make(self, worker: WorkerProcess, index: int, item: WorkItem) -> str:
