@@ -31,8 +31,9 @@ class LiveAvatar(Method):
     version = "1"
     needs = "nano weights (shipped), or a folder of s2v-14b's"
 
-    def __init__(self, name: str, title: str, kind: str = SYSTEM, **options: Any) -> None:
-        self.name, self.title, self.options = name, title, options
+    def __init__(self, name: str, title: str, kind: str = SYSTEM, variant: str = "", **options: Any) -> None:
+        """variant: of the shipped weights; options: of the rollout."""
+        self.name, self.title, self.variant, self.options = name, title, variant, options
         self.kind = kind  # type: ignore[misc]  # the same class serves the system and its ablations
         self.setup = GeneratorSetup()
 
@@ -55,6 +56,7 @@ class LiveAvatar(Method):
             fp8=self.setup.fp8,
             offload=self.setup.offload,
             size=self._size(profile),
+            variant=self.variant or None,
         )
         return LiveAvatarSession(loaded, self._rollout(profile))
 
@@ -71,6 +73,7 @@ class LiveAvatar(Method):
             "weights": weights_digest(profile, self.setup.weights),
         }
         found |= {"size": list(size)} if size else {}
+        found |= {"variant": self.variant} if self.variant else {}
         # The type follows the device where none was asked for.
         types = [self.setup.dtype or ("" if self.setup.device == "cpu" else "bfloat16"), "fp8" if self.setup.fp8 else ""]
         return found | ({"types": types} if any(types) else {})
@@ -88,7 +91,21 @@ class LiveAvatar(Method):
             return f"{self.name}: {problem}"
         if not weights_digest(profile, self.setup.weights):
             return f"{self.name} needs the weights of profile {profile}; train them: python -m liveavatar.training --help"
-        return ""
+        return self._variant_problem(profile)
+
+    def _variant_problem(self, profile: str) -> str:
+        """A variant that the weights do not have."""
+        if not self.variant or self.setup.weights in RANDOM_WEIGHTS:
+            return ""
+        if profile != "nano":
+            return f"{self.name} needs weights trained otherwise, which profile {profile} does not have"
+        from liveavatar.checkpoints.store import VARIED, open_weights
+
+        folder = Path(self.setup.weights) if self.setup.weights else _shipped_weights(profile)
+        known = open_weights(folder).variants(VARIED) if folder else []
+        if self.variant in known:
+            return ""
+        return f"{self.name} needs the variant {self.variant!r} of the weights, which have: {', '.join(known) or 'none'}"
 
     def _setup_problem(self, profile: str) -> str:
         """A size that is none, or that the profile does not take."""
