@@ -284,7 +284,7 @@ def everything() -> Experiment:
         metrics=_joined(part.metrics for part in parts),
         tables=tuple(tables.values()),
         optional_methods=_joined(part.optional_methods for part in parts),
-        speed=SpeedProtocol(),
+        speed=SpeedProtocol(scenarios=_joined(part.speed.scenarios for part in parts if part.speed is not None)),
         positions=max(part.positions for part in parts),
     )
 
