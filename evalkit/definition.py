@@ -20,7 +20,8 @@ FILE = "experiment.json"
 class MethodInfo:
     """A method as it was when the run was defined. `identity` is what its fingerprint is made of.
 
-    `is_left_out`: the user's selection, not a problem, keeps it from running.
+    `is_left_out`: the user's selection, not a problem, keeps it from running. `gpus`: devices that one job of it occupies.
+    `only_scenarios`: as `Method` has it.
     """
 
     name: str
@@ -30,6 +31,8 @@ class MethodInfo:
     identity: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
     is_left_out: bool = False
+    gpus: int = 0
+    only_scenarios: tuple[str, ...] = ()
 
     @property
     def is_runnable(self) -> bool:
@@ -42,7 +45,7 @@ class SampleInfo:
     """One picture and voice; paths are relative to the run folder.
 
     `digest` covers all that a method is given; `truth_digest` and `next_digest` (the sample after this one) what
-    control rows are given besides.
+    control rows are given besides. `identity` names the picture: clips that share one are no independent samples.
     """
 
     id: str
@@ -55,6 +58,7 @@ class SampleInfo:
     transcript: str = ""
     truth_digest: str = ""
     next_digest: str = ""
+    identity: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,14 +107,20 @@ class Definition:
     reference: str = "live_avatar"
     speed: SpeedProtocol | None = None
     stress: Segments | None = None
+    positions: int = 0
+    has_clips: bool = True
     packages: dict[str, str] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     generator: GeneratorSetup = field(default_factory=GeneratorSetup)
     selection: dict[str, Any] = field(default_factory=dict)
 
     def runnable(self) -> list[MethodInfo]:
-        """The methods that make clips in this run."""
+        """The methods that take part in this run."""
         return [method for method in self.methods if method.is_runnable]
+
+    def clip_makers(self) -> list[MethodInfo]:
+        """Those of them that make clips to be scored."""
+        return [method for method in self.runnable() if not method.only_scenarios]
 
     def measured(self) -> list[MetricInfo]:
         """The metrics that score clips in this run."""
@@ -141,11 +151,11 @@ class Definition:
         values["seeds"] = tuple(content["seeds"])
         values["plugins"] = tuple(content.get("plugins", ()))
         values["generator"] = GeneratorSetup(**content.get("generator", {}))
-        values["methods"] = tuple(MethodInfo(**one) for one in content["methods"])
+        values["methods"] = tuple(_method_from_json(one) for one in content["methods"])
         values["metrics"] = tuple(_metric_from_json(one) for one in content["metrics"])
         values["datasets"] = tuple(_dataset_from_json(one) for one in content["datasets"])
         values["tables"] = tuple(_table_from_json(one) for one in content["tables"])
-        values["speed"] = SpeedProtocol(**content["speed"]) if content.get("speed") else None
+        values["speed"] = _speed_from_json(content["speed"]) if content.get("speed") else None
         values["stress"] = _segments_from_json(content["stress"]) if content.get("stress") else None
         return cls(**values)
 
@@ -207,12 +217,21 @@ def _table_from_json(content: Mapping[str, Any]) -> Table:
     )
 
 
+def _method_from_json(content: Mapping[str, Any]) -> MethodInfo:
+    return MethodInfo(**{**content, "only_scenarios": tuple(content.get("only_scenarios", ()))})
+
+
 def _metric_from_json(content: Mapping[str, Any]) -> MetricInfo:
     return MetricInfo(**{**content, "extractors": tuple(content["extractors"])})
 
 
 def _dataset_from_json(content: Mapping[str, Any]) -> DatasetInfo:
     return DatasetInfo(**{**content, "samples": tuple(SampleInfo(**one) for one in content["samples"])})
+
+
+def _speed_from_json(content: Mapping[str, Any]) -> SpeedProtocol:
+    lists = {name: tuple(content[name]) for name in ("scenarios", "probes") if name in content}
+    return SpeedProtocol(**{**content, **lists})
 
 
 def _segments_from_json(content: Mapping[str, Any]) -> Segments:

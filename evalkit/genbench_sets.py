@@ -78,6 +78,7 @@ def _sample(name: str, folder: Path, entry: Any) -> Sample:
         image=_inside(name, given.image, folder),
         audio=_inside(name, given.audio, folder),
         transcript=entry.transcript_text(),
+        identity=entry.image.sha256[:16],
         truth_digest=truth.sha256 if truth else "",
     )
     return Sample(info, given.image, given.audio, given.prompt, entry)

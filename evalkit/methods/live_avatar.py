@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import PrerequisiteMissingError
+from evalkit.experiments import PREDICTED
 from evalkit.fingerprint import digest
 from evalkit.generator import GeneratorSetup
 from evalkit.methods.base import ABLATION, SYSTEM, TIMELINE, VIDEO, Generation, Inputs, Method, Session
+from evalkit.methods.live_stream import LiveFrames, LiveListening
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from liveavatar.pipeline import Pipeline
+    from liveavatar.streaming.session import Session as StreamSession
 
 SUPPORTED_PROFILES = ("nano", "s2v-14b")
 RANDOM_WEIGHTS = ("random", "random-tiny")
@@ -33,9 +32,11 @@ class LiveAvatar(Method):
     version = "1"
     needs = "nano weights (shipped), or a folder of s2v-14b's"
 
-    def __init__(self, name: str, title: str, kind: str = SYSTEM, variant: str = "", **options: Any) -> None:
-        """variant: of the shipped weights; options: of the rollout."""
-        self.name, self.title, self.variant, self.options = name, title, variant, options
+    def __init__(
+        self, name: str, title: str, kind: str = SYSTEM, variant: str = "", layout: str = "", **options: Any
+    ) -> None:
+        """variant: of the shipped weights; layout: over several devices, by name; options: of the rollout."""
+        self.name, self.title, self.variant, self.layout, self.options = name, title, variant, layout, options
         self.kind = kind  # type: ignore[misc]  # the same class serves the system and its ablations
         self.setup = GeneratorSetup()
 
@@ -79,6 +80,18 @@ class LiveAvatar(Method):
         # The type follows the device where none was asked for.
         types = [self.setup.dtype or ("" if self.setup.device == "cpu" else "bfloat16"), "fp8" if self.setup.fp8 else ""]
         return found | ({"types": types} if any(types) else {})
+
+    def predicted(self, profile: str, blocks: int) -> dict[str, Any]:
+        """See `Method.predicted`: random weights of the same sizes, each part timed as a device of its own would run it."""
+        if not self.layout:
+            return super().predicted(profile, blocks)
+        from evalkit.methods.prediction import predict
+
+        return predict(self.layout, self._rollout(profile), profile, self._size(profile), self.setup, blocks)
+
+    def gpus(self, profile: str) -> int:
+        """One, unless it runs on the processor or on a device that is not handed out by number."""
+        return int(self.setup.device.partition(":")[0] not in ("cpu", "mps", "xpu"))
 
     def problem(self, profile: str) -> str:
         """Missing weights or an unknown profile, with the fix."""
@@ -156,26 +169,40 @@ class LiveAvatarSession(Session):
         details = {"width": result.width, "height": result.height, "wall_s": result.wall_s}
         return Generation(video, timeline if timeline.is_file() else None, result.frames, float(result.fps), details)
 
-    def stream(self, inputs: Inputs, voice: Iterator[np.ndarray], seed: int, out_dir: Path) -> Generation:
-        """Piece by piece into a file: memory does not grow with the length of the stream."""
-        from liveavatar.inputs import read_picture
-        from liveavatar.output import VideoWriter
+    def frames(self, inputs: Inputs, seed: int) -> LiveFrames:
+        """A stream of frames whose state can be kept."""
+        return LiveFrames(self._open(inputs, seed), self.pipeline.config)
 
-        config, begun = self.pipeline.config, time.monotonic()
+    def listen(self, inputs: Inputs, seed: int) -> LiveListening:
+        """A stream whose frames are made and handed over, and then dropped."""
+        return LiveListening(self._open(inputs, seed))
+
+    def positions(self, inputs: Inputs, seed: int, blocks: int) -> list[dict[str, Any]]:
+        """See `Session.positions`: read from the caches after each evaluation."""
+        import numpy as np
+
+        from evalkit.methods.watching import watch
+        from liveavatar.inputs import read_voice
+
+        config, session = self.pipeline.config, self._open(inputs, seed)
+        seen: list[dict[str, Any]] = []
+        watch(session.rollout, seen)
+        voice = read_voice(inputs.audio)
+        per_block = config.block_frames * config.samples_per_frame
+        voice = np.resize(voice, per_block * (blocks + 2))
+        for first in range(0, len(voice), per_block):
+            for _ in session.push(voice[first : first + per_block]):
+                pass
+            if session.rollout.next_block >= blocks:
+                break
+        return [one for one in seen if one["block"] < blocks]
+
+    def _open(self, inputs: Inputs, seed: int) -> StreamSession:
+        from liveavatar.inputs import read_picture
+
+        config = self.pipeline.config
         picture = read_picture(inputs.image, config.height, config.width)
-        session = self.pipeline.open(picture, inputs.prompt, seed, inputs.id, self.options)
-        writer = VideoWriter(
-            out_dir / VIDEO, config.width, config.height, config.fps, audio_rate=config.sample_rate, audio_codec="flac"
-        )
-        with writer:
-            for piece in voice:
-                writer.write_audio(piece)
-                for chunk in session.push(piece):
-                    writer.write(chunk.frames)
-            for chunk in session.flush():
-                writer.write(chunk.frames)
-        details = {"width": config.width, "height": config.height, "wall_s": time.monotonic() - begun}
-        return Generation(out_dir / VIDEO, None, writer.frames_written, float(config.fps), details)
+        return self.pipeline.open(picture, inputs.prompt, seed, inputs.id, self.options)
 
 
 def weights_digest(profile: str, weights: str = "") -> str:
@@ -221,12 +248,12 @@ def _folder_problem(weights: str) -> str:
 
 def live_avatar() -> Method:
     """The system as the paper describes it."""
-    return LiveAvatar("live_avatar", "Live Avatar (ours)")
+    return LiveAvatar("live_avatar", "Live Avatar (ours)", layout="tpp")
 
 
 def clean_kv() -> Method:
     """Table 6: one cache of finished blocks instead of one per timestep."""
-    return LiveAvatar("live_avatar_clean_kv", "Clean key/value cache", ABLATION, cache="clean")
+    return LiveAvatar("live_avatar_clean_kv", "Clean key/value cache", ABLATION, layout="no-tpp", cache="clean")
 
 
 def no_aas() -> Method:
@@ -237,3 +264,25 @@ def no_aas() -> Method:
 def no_rolling_rope() -> Method:
     """Table 4: the sink keeps its first position."""
     return LiveAvatar("live_avatar_no_rolling_rope", "Without Rolling RoPE", ABLATION, rolling_rope=False)
+
+
+def sp4() -> Method:
+    """Table 3: all evaluations shared by four devices."""
+    return _predicted_only("live_avatar_sp4", "Without TPP, SP on 4 devices", "sp4", cache="clean")
+
+
+def no_vae_parallel() -> Method:
+    """Table 3: the device of the last step also decodes."""
+    return _predicted_only("live_avatar_no_vae_parallel", "Without VAE parallelism", "no-vae-parallel")
+
+
+def no_dmd() -> Method:
+    """Table 3: as many steps as the base model takes, with guidance."""
+    return _predicted_only("live_avatar_no_dmd", "Without DMD", "no-dmd")
+
+
+def _predicted_only(name: str, title: str, layout: str, **options: Any) -> Method:
+    """A row that one process cannot run as it is meant."""
+    method = LiveAvatar(name, title, ABLATION, layout=layout, **options)
+    method.only_scenarios = (PREDICTED,)
+    return method
