@@ -53,16 +53,12 @@ def bicubic_clean(pictures: np.ndarray | Tensor, size: int) -> Tensor:
     from PIL import Image
 
     array = torch.as_tensor(pictures).numpy().astype(np.float32)
-    planes = [
-        [
-            np.asarray(Image.fromarray(np.ascontiguousarray(picture[..., channel])).resize((size, size), Image.Resampling.BICUBIC))
-            for channel in range(3)
-        ]
-        for picture in array
-    ]
-    if not planes:
-        return torch.zeros(0, 3, size, size)
-    return torch.from_numpy(np.array(planes, np.float32)).clamp(0, 255)
+    made = np.zeros((len(array), 3, size, size), np.float32)
+    for picture, out in zip(array, made, strict=True):
+        for channel in range(3):
+            plane = Image.fromarray(np.ascontiguousarray(picture[..., channel]))
+            out[channel] = np.asarray(plane.resize((size, size), Image.Resampling.BICUBIC))
+    return torch.from_numpy(made).clamp(0, 255)
 
 
 def short_side_crop(pictures: np.ndarray | Tensor, size: int) -> Tensor:
@@ -75,3 +71,30 @@ def short_side_crop(pictures: np.ndarray | Tensor, size: int) -> Tensor:
     x = F.interpolate(x, target, mode="bilinear", align_corners=False)
     top, left = (target[0] - size) // 2, (target[1] - size) // 2
     return x[:, :, top : top + size, left : left + size]
+
+
+def bilinear_fixed_point(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """OpenCV's INTER_LINEAR on uint8 [H, W, 3]: half-pixel bilinear with 11-bit weights and its own rounding.
+
+    The published face pipelines resize with it; a float resize differs by up to one grey level.
+    """
+    if picture.dtype != np.uint8:
+        raise ValueError(f"a picture of {picture.dtype}; give uint8")
+    rows, row_weights = _two_taps(picture.shape[0], height)
+    columns, column_weights = _two_taps(picture.shape[1], width)
+    source = picture.astype(np.int32)
+    near, far = (source[:, columns[tap]] * column_weights[tap][:, None] for tap in (0, 1))
+    wide = near + far
+    upper, lower = (((wide[rows[tap]] >> 4) * row_weights[tap][:, None, None]) >> 16 for tap in (0, 1))
+    return np.clip((upper + lower + 2) >> 2, 0, 255).astype(np.uint8)
+
+
+def _two_taps(length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Source indices [2, size] and 11-bit weights [2, size] of a bilinear resize along one axis."""
+    position = ((np.arange(size) + 0.5) * (length / size) - 0.5).astype(np.float32)
+    low = np.floor(position).astype(np.int64)
+    share = position - low
+    share = np.where((low < 0) | (low >= length - 1), np.float32(0), share)
+    low = np.clip(low, 0, length - 1)
+    weights = np.rint(np.stack([1 - share, share]) * 2048).astype(np.int32)
+    return np.stack([low, np.minimum(low + 1, length - 1)]), weights

@@ -10,17 +10,20 @@ import numpy as np
 
 
 class Rows:
-    """Float32 rows of a fixed shape, appended in pieces."""
+    """Rows of a fixed shape, float32 unless told, appended in pieces."""
 
-    def __init__(self, *row_shape: int) -> None:
-        self._block = np.empty((64, *row_shape), np.float32)
+    def __init__(self, *row_shape: int, dtype: type = np.float32) -> None:
+        self._block = np.empty((64, *row_shape), dtype)
         self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
 
     def append(self, rows: np.ndarray) -> None:
         """Add rows [n, *row_shape]."""
         needed = self._count + len(rows)
         if needed > len(self._block):
-            grown = np.empty((max(needed, 2 * len(self._block)), *self._block.shape[1:]), np.float32)
+            grown = np.empty((max(needed, 2 * len(self._block)), *self._block.shape[1:]), self._block.dtype)
             grown[: self._count] = self._block[: self._count]
             self._block = grown
         self._block[self._count : needed] = rows
@@ -29,3 +32,7 @@ class Rows:
     def array(self, limit: int | None = None) -> np.ndarray:
         """A copy of the first `limit` rows, or of all."""
         return self._block[: self._count][:limit].copy()
+
+    def last(self) -> np.ndarray:
+        """A copy of the last row."""
+        return self._block[self._count - 1].copy()

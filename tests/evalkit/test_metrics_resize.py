@@ -52,7 +52,7 @@ def test_white_reaches_the_network_as_one_and_black_as_minus_one(name: str) -> N
 
 @pytest.mark.parametrize("wrong", [np.random.default_rng(0).random((1, 8, 8, 3)), np.full((1, 8, 8, 3), -1.0)])
 def test_pictures_on_another_scale_are_refused(wrong: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="0..255"):
+    with pytest.raises(ValueError, match=r"0\.\.255"):
         get_protocol("fid_pytorch")(wrong)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from evalkit.metrics.official.i3d import MIXED, PORT_NORM_EPS, I3D
+from evalkit.metrics.official.i3d import I3D, MIXED, PORT_NORM_EPS
 from evalkit.metrics.official.inception import Inception
 from evalkit.metrics.official.loading import empty, load_strict, read_checkpoint
 from evalkit.metrics.protocols import get_protocol
