@@ -50,17 +50,51 @@ def index_matrix(n: int, resamples: int = RESAMPLES, seed: int = SEED) -> np.nda
     return np.random.default_rng(seed).integers(0, n, (resamples, n), dtype=np.int32)
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """Mean and percentile bootstrap interval."""
+def percentile_interval(values: np.ndarray, index: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of the means of values [n] drawn by index [resamples, n]."""
+    import numpy as np
+
+    tail = (1 - INTERVAL) / 2
+    low, high = np.quantile(values[index].mean(axis=1), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Of the mean of values [n], n >= 2."""
+    return float(values.std(ddof=1) / len(values) ** 0.5)
+
+
+def estimate(values: Sequence[float], clusters: Sequence[str] | None = None) -> Estimate:
+    """Mean and percentile bootstrap interval.
+
+    `clusters` names for each value what is resampled as one: samples that show the same identity. The mean stays the
+    mean over values; one cluster alone has no interval.
+    """
     import numpy as np
 
     array = np.asarray(values, np.float64)
     if len(array) == 0:
         raise ValueError("no values, so no mean; print an empty cell with a reason instead")
     mean = float(array.mean())
+    names = list(dict.fromkeys(clusters)) if clusters is not None else []
+    if clusters is not None and len(names) < len(array):
+        return _clustered(array, [names.index(one) for one in clusters], len(names))
     if len(array) < 2:
         return Estimate(mean, None, None, len(array))
-    means = array[index_matrix(len(array))].mean(axis=1)
+    return Estimate(mean, *percentile_interval(array, index_matrix(len(array))), len(array))
+
+
+def _clustered(array: np.ndarray, owners: Sequence[int], count: int) -> Estimate:
+    """A drawn cluster brings all its values, so resampled means are ratios of sums."""
+    import numpy as np
+
+    mean = float(array.mean())
+    if count < 2:
+        return Estimate(mean, None, None, len(array))
+    sums = np.bincount(owners, weights=array, minlength=count)
+    sizes = np.bincount(owners, minlength=count)
+    index = index_matrix(count)
+    means = sums[index].sum(axis=1) / sizes[index].sum(axis=1)
     tail = (1 - INTERVAL) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Estimate(mean, float(low), float(high), len(array))
