@@ -1,0 +1,62 @@
+"""Bad framing of known degree: the picture cut so that part of the face is lost, or tilted."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from evalkit.metrics.training.augment import happens, uniform
+
+LOST_SHARE = 0.7
+"""How much of the face is cut off at severity 1."""
+TILT_DEGREES = 28.0
+LEAST_WINDOW = 0.62
+
+
+def reframe(x: Tensor, box: Tensor, severity: float, generator: Generator) -> Tensor:
+    """[3, H, W] seen through another window, resized back; `box` is the relative face box (x0, y0, x1, y1).
+
+    Severity 0 is the picture itself or a slightly nearer view with the whole face in it.
+    """
+    if happens(generator, 0.35):
+        return _through(x, 0.0, 0.0, _scale_of_tilt(severity * TILT_DEGREES, x), _sign(generator) * severity * TILT_DEGREES)
+    x0, y0, x1, y1 = (2 * float(value) - 1 for value in box)
+    scale = uniform(generator, LEAST_WINDOW, 0.8) if severity > 0.02 else 1.0
+    # The window's edge passes through the face so that the wanted share of it lies outside.
+    side = int(torch.randint(3, (1,), generator=generator))
+    lost = severity * LOST_SHARE
+    if side == 0:
+        centre = (x0 + lost * (x1 - x0) + scale, _towards((y0 + y1) / 2, scale))
+    elif side == 1:
+        centre = (x1 - lost * (x1 - x0) - scale, _towards((y0 + y1) / 2, scale))
+    else:
+        centre = (_towards((x0 + x1) / 2, scale), y0 + lost * (y1 - y0) + scale)
+    if severity <= 0.02:
+        centre = (0.0, 0.0)
+    return _through(x, *centre, scale, 0.0)
+
+
+def _towards(middle: float, scale: float) -> float:
+    """A window's centre near `middle` that stays inside the picture."""
+    return max(scale - 1, min(1 - scale, middle))
+
+
+def _scale_of_tilt(degrees: float, x: Tensor) -> float:
+    """The largest window of the same form that a tilt leaves inside the picture."""
+    angle, form = math.radians(abs(degrees)), x.shape[1] / x.shape[2]
+    return 1 / (math.cos(angle) + max(form, 1 / form) * math.sin(angle))
+
+
+def _through(x: Tensor, centre_x: float, centre_y: float, scale: float, degrees: float) -> Tensor:
+    angle, form = math.radians(degrees), x.shape[1] / x.shape[2]
+    cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
+    matrix = torch.tensor([[cos, -sin * form, centre_x], [sin / form, cos, centre_y]])
+    grid = F.affine_grid(matrix[None], [1, *x.shape], align_corners=False)
+    return F.grid_sample(x[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
+
+
+def _sign(generator: Generator) -> int:
+    return 1 if happens(generator, 0.5) else -1
