@@ -54,6 +54,13 @@ def cosine_tracks(reference: np.ndarray, frames: np.ndarray) -> dict[str, np.nda
     }
 
 
+def vbench_style(tracks: Mapping[str, np.ndarray]) -> float | None:
+    """Mean over pictures 1.. of both cosines, each at least 0: VBench's subject consistency, whose network is another."""
+    if not len(tracks["cos_first"]):
+        return None
+    return float((np.maximum(tracks["cos_first"], 0) + np.maximum(tracks["cos_previous"], 0)).mean() / 2)
+
+
 def _mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if len(values) else None
 
