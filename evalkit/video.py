@@ -120,6 +120,23 @@ def read_audio(path: Path | str) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
+def sound_chunks(path: Path | str) -> Iterator[AudioChunk]:
+    """A sound file (or a video's track) as mono pieces at 16 kHz from its first sample on; VideoError if it has none."""
+    path = Path(path)
+    with _open_container(path) as container:
+        if not container.streams.audio:
+            raise VideoError(f"{path} has no sound; give a sound file")
+        reader = _SoundReader(is_placed=True)
+        try:
+            for packet in container.demux(container.streams.audio[0]):
+                for frame in packet.decode():
+                    if isinstance(frame, av.AudioFrame):
+                        yield from reader.push(frame)
+        except av.FFmpegError as error:
+            raise VideoError(f"{path} breaks off or is damaged ({error}); write the file again") from error
+        yield from reader.flush()
+
+
 class FrameGrid:
     """Chooses pictures on a fixed rate by time: point i shows the last picture at or before i / rate.
 
@@ -194,11 +211,12 @@ class _PictureReader:
 class _SoundReader:
     """Resamples to 16 kHz mono and lays the first sample on the time of the first picture."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_placed: bool = False) -> None:
+        """`is_placed`: there are no pictures, so the sound begins where it begins."""
         # The channels are averaged here: the library's own downmix of float sound is louder than its parts.
         self._resampler = av.AudioResampler(format="fltp", rate=AUDIO_RATE_HZ)
         self._first_s: float | None = None
-        self._picture_s: float | None = None
+        self._picture_s: float | None = 0.0 if is_placed else None
         self._waiting: list[np.ndarray] = []
         self._to_drop = 0
 

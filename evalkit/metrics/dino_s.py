@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from evalkit.metrics.base import Backbone, Features, Metric, Score
+from evalkit.metrics.base import Features, Metric, Score
 from evalkit.metrics.drift import last_minus_first, slope_per_minute
-from evalkit.metrics.weights import nano_backbone
 
 
 class DinoS(Metric):
@@ -22,12 +21,8 @@ class DinoS(Metric):
     name, title, direction, bounds, decimals = "dino_s", "Dino-S", "up", (-1.0, 1.0), 3
     extractors = ("image",)
 
-    @property
-    def backbone(self) -> Backbone:
-        return nano_backbone("image_encoder")
-
     def score(self, features: Mapping[str, Features], sample: Any) -> Score:
-        arrays = features["image"]
+        arrays = features[self.extractors[0]]
         if not len(arrays["frames"]):
             return Score.missing("too_short", frames=0)
         times_s, cosines = arrays["times_s"], cosine_tracks(arrays["reference"], arrays["frames"])
@@ -37,11 +32,35 @@ class DinoS(Metric):
             "min": float(to_reference.min()),
             "cos_first": _mean(cosines["cos_first"]),
             "cos_previous": _mean(cosines["cos_previous"]),
+            "vbench_style": vbench_style(cosines),
+            "reference": str(arrays.get("reference_source", "portrait")),
             "slope_per_minute": slope_per_minute(times_s, to_reference),
             "last_minus_first": last_minus_first(times_s, to_reference),
         }
         series = {"dino_s": (times_s.tolist(), [round(float(value), 5) for value in to_reference])}
         return Score(float(to_reference.mean()), None, details, series)
+
+
+class DinoSFull(DinoS):
+    """The same on whole pictures of 224 x 392, nothing cut off."""
+
+    name, title = "dino_s_full", "Dino-S, whole picture"
+    extractors = ("image_full",)
+
+
+class IdentityDrift(DinoS):
+    """Slope of Dino-S per minute: 0 for a character that stays itself, below 0 for one that drifts away."""
+
+    name, title, direction, bounds, unit = "identity_drift", "Identity drift", "up", (None, None), "1/min"
+
+    def score(self, features: Mapping[str, Features], sample: Any) -> Score:
+        plain = super().score(features, sample)
+        if plain.value is None:
+            return plain
+        slope = plain.details["slope_per_minute"]
+        if slope is None:
+            return Score.missing("too_short", frames=plain.details["frames"])
+        return Score(slope, None, {**plain.details, "mean": plain.value}, plain.series)
 
 
 def cosine_tracks(reference: np.ndarray, frames: np.ndarray) -> dict[str, np.ndarray]:

@@ -6,6 +6,8 @@ world; what it says of photographs means nothing.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,6 +22,12 @@ from evalkit.metrics.weights import load_nano, nano_backbone
 WEIGHTS = "face_finder"
 LEAST_SCORE = 0.4
 SAME_FACE_OVERLAP = 0.3
+
+
+@cache
+def shared_finder() -> FaceFinder:
+    """One finder per process."""
+    return FaceFinder()
 
 
 class FaceFinder(Detector):

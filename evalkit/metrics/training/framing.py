@@ -19,24 +19,40 @@ LEAST_WINDOW = 0.62
 def reframe(x: Tensor, box: Tensor, severity: float, generator: Generator) -> Tensor:
     """[3, H, W] seen through another window, resized back; `box` is the relative face box (x0, y0, x1, y1).
 
-    Severity 0 is the picture itself or a slightly nearer view with the whole face in it.
+    A share of the face proportional to `severity` lies outside the window, or the picture is tilted by it.
     """
-    if happens(generator, 0.35):
-        return _through(x, 0.0, 0.0, _scale_of_tilt(severity * TILT_DEGREES, x), _sign(generator) * severity * TILT_DEGREES)
-    x0, y0, x1, y1 = (2 * float(value) - 1 for value in box)
-    scale = uniform(generator, LEAST_WINDOW, 0.8) if severity > 0.02 else 1.0
-    # The window's edge passes through the face so that the wanted share of it lies outside.
-    side = int(torch.randint(3, (1,), generator=generator))
-    lost = severity * LOST_SHARE
-    if side == 0:
-        centre = (x0 + lost * (x1 - x0) + scale, _towards((y0 + y1) / 2, scale))
-    elif side == 1:
-        centre = (x1 - lost * (x1 - x0) - scale, _towards((y0 + y1) / 2, scale))
-    else:
-        centre = (_towards((x0 + x1) / 2, scale), y0 + lost * (y1 - y0) + scale)
     if severity <= 0.02:
-        centre = (0.0, 0.0)
+        return x
+    if happens(generator, 0.35):
+        degrees = severity * TILT_DEGREES * (1 if happens(generator, 0.5) else -1)
+        return _through(x, 0.0, 0.0, _scale_of_tilt(degrees, x), degrees)
+    x0, y0, x1, y1 = (2 * float(value) - 1 for value in box)
+    wanted, lost = uniform(generator, LEAST_WINDOW, 0.8), severity * LOST_SHARE
+    # The window's edge passes through the face; the window is small enough to stay inside the picture.
+    side = int(torch.randint(3, (1,), generator=generator))
+    if side == 0:
+        edge = x0 + lost * (x1 - x0)
+        scale = min(wanted, (1 - edge) / 2)
+        centre = (edge + scale, _towards((y0 + y1) / 2, scale))
+    elif side == 1:
+        edge = x1 - lost * (x1 - x0)
+        scale = min(wanted, (1 + edge) / 2)
+        centre = (edge - scale, _towards((y0 + y1) / 2, scale))
+    else:
+        edge = y0 + lost * (y1 - y0)
+        scale = min(wanted, (1 - edge) / 2)
+        centre = (_towards((x0 + x1) / 2, scale), edge + scale)
     return _through(x, *centre, scale, 0.0)
+
+
+def nearer(x: Tensor, box: Tensor, generator: Generator) -> Tensor:
+    """A nearer view with the whole face in it: nothing is wrong with that."""
+    x0, y0, x1, y1 = (2 * float(value) - 1 for value in box)
+    scale = uniform(generator, LEAST_WINDOW, 1.0)
+    spans = [(max(scale - 1, high - scale), min(1 - scale, low + scale)) for low, high in ((x0, x1), (y0, y1))]
+    if any(low > high for low, high in spans):
+        return x
+    return _through(x, *(uniform(generator, low, high) for low, high in spans), scale, 0.0)
 
 
 def _towards(middle: float, scale: float) -> float:
@@ -57,6 +73,3 @@ def _through(x: Tensor, centre_x: float, centre_y: float, scale: float, degrees:
     grid = F.affine_grid(matrix[None], [1, *x.shape], align_corners=False)
     return F.grid_sample(x[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
 
-
-def _sign(generator: Generator) -> int:
-    return 1 if happens(generator, 0.5) else -1

@@ -19,7 +19,7 @@ from evalkit.metrics.quality_net import TASKS, QualityNet, QualityNetConfig
 from evalkit.metrics.training.augment import add_noise, blur, happens, lose_detail, recolour, uniform
 from evalkit.metrics.training.coded import pictures_through_codec
 from evalkit.metrics.training.data import ShardSet
-from evalkit.metrics.training.framing import reframe
+from evalkit.metrics.training.framing import nearer, reframe
 from evalkit.metrics.training.loop import Task
 
 PICTURES_PER_STEP = 48
@@ -92,6 +92,8 @@ class QualityTask(Task):
             name = _pick(TASTES, generator)
             taste = uniform(generator, 0.05, 1)
             x = TASTES[name](x, taste, context).clamp(0, 1)
+        elif happens(generator, 0.4):
+            x = nearer(x, box, generator)
         harm = 0.0
         if not happens(generator, CLEAN_SHARE):
             harm = uniform(generator, 0.05, 1)
