@@ -136,6 +136,21 @@ def _selections(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dtype", default="", choices=("float32", "bfloat16"), help="default: as the device suits")
     group.add_argument("--fp8", action="store_true", help="the generator's linear layers in 8 bits")
     group.add_argument("--offload", action="store_true", help="text encoder and transformer blocks wait in host memory")
+    networks = parser.add_argument_group("networks of the metrics")
+    networks.add_argument(
+        "--backbones", choices=("nano", "official", "auto"), default="", help="default: nano; auto with --profile s2v-14b"
+    )
+    networks.add_argument(
+        "--metric-weights", default="", metavar="FOLDER", help="official weights; default: $EVALKIT_WEIGHTS or ~/.cache/evalkit"
+    )
+    networks.add_argument("--metric-device", default="", metavar="DEVICE", help="of official networks; default: as --device")
+    networks.add_argument(
+        "--metric-python",
+        action="append",
+        default=[],
+        metavar="EXTRACTOR=PYTHON",
+        help="run an extractor in another interpreter, such as quality=envs/qalign/bin/python",
+    )
     group.add_argument("--out", type=Path, metavar="RUN", help="run folder; default: runs/EXPERIMENT-SUITE")
     group.add_argument("--seconds", type=float, help="length of a stress stream; default: 10010")
     group.add_argument("--json", action="store_true", help="print JSON instead of text")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from evalkit import datasets, measures
 from evalkit.definition import Definition, load_definition
-from evalkit.errors import PrerequisiteMissingError
+from evalkit.errors import EvalkitError, PrerequisiteMissingError
 from evalkit.execution import (
     BAD_DEFINITION,
     COMPLETE,
@@ -25,16 +26,19 @@ from evalkit.execution import (
 )
 from evalkit.experiments import experiment_names, get_experiment
 from evalkit.generator import GeneratorSetup, configured_method
+from evalkit.metric_setup import MetricSetup
 from evalkit.names import unknown
 from evalkit.plan import make_plan
 from evalkit.plugins import load_plugins
 from evalkit.progress import Console
-from evalkit.records import DONE, GENERATE, INVALID, SCORE, SPEED
+from evalkit.records import DONE, GENERATE, INVALID, SCORE, SET, SPEED
 from evalkit.resolve import Selection, narrow, resolve
 from evalkit.store import Store
 
 WHAT = ("methods", "metrics", "datasets", "experiments")
 MOST_LINES = 40
+EXTRACTORS_WITH_PACKAGES = ("quality", "image", "image_full", "syncnet", "clip", "clip_debiased", "inception")
+"""Extractors whose official networks may need another Python's packages."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -60,7 +64,7 @@ def plan(options: argparse.Namespace) -> int:
         "methods": [one.name for one in definition.runnable()],
         "datasets": [_set_summary(folder, definition, one.name) for one in definition.datasets],
         "metrics": [{"name": one.name, "reason": one.reason or None} for one in definition.metrics],
-        "counts": {kind: made.counts(kind) for kind in (GENERATE, SPEED, SCORE)},
+        "counts": {kind: made.counts(kind) for kind in (GENERATE, SPEED, SCORE, SET)},
         "due": [
             {"record": item.key.path, "state": item.state, "reason": item.reason}
             for item in made.items
@@ -187,6 +191,23 @@ def _selection(options: argparse.Namespace) -> Selection:
         seconds=options.seconds,
         plugins=tuple(str(Path(one).resolve()) for one in options.plugin),
         generator=_generator(options),
+        metric_setup=metric_setup(options),
+    )
+
+
+def metric_setup(options: argparse.Namespace) -> MetricSetup:
+    """Networks of the metrics: what the options say; else nano ones, and official ones where present at 14B."""
+    weights = options.metric_weights or os.environ.get("EVALKIT_WEIGHTS", "") or str(Path.home() / ".cache" / "evalkit")
+    pairs = [one.partition("=") for one in options.metric_python]
+    for name, sign, _ in pairs:
+        if not sign or name not in EXTRACTORS_WITH_PACKAGES:
+            known = ", ".join(EXTRACTORS_WITH_PACKAGES)
+            raise EvalkitError(f"--metric-python {name}: give EXTRACTOR=PYTHON, with one of: {known}")
+    return MetricSetup(
+        backbones=options.backbones or ("nano" if options.profile == "nano" else "auto"),
+        weights=str(Path(weights).expanduser().resolve()),
+        device=options.metric_device or options.device,
+        interpreters=tuple((name, python) for name, _, python in pairs),
     )
 
 
@@ -217,7 +238,7 @@ def _narrowed(options: argparse.Namespace) -> Definition:
 
 
 def _tell_end(options: argparse.Namespace, folder: Path, finished: Finished) -> None:
-    counts = {kind: finished.plan.counts(kind) for kind in (GENERATE, SPEED, SCORE) if finished.plan.of(kind)}
+    counts = {kind: finished.plan.counts(kind) for kind in (GENERATE, SPEED, SCORE, SET) if finished.plan.of(kind)}
     content = {
         "run": str(folder),
         "exit_code": finished.exit_code,
@@ -298,7 +319,7 @@ def _metrics(options: argparse.Namespace) -> list[dict[str, str]]:
 
     found = []
     for name in measures.metric_names():
-        info = measures.describe(Column(name, name, ""), options.profile)
+        info = measures.describe(Column(name, name, ""), metric_setup(options))
         about = info.reason or measures.backbone_label(info.backbone) or "from speed records"
         found.append({"name": name, "about": about})
     return found

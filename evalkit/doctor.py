@@ -19,6 +19,7 @@ from evalkit.definition import unique_columns
 from evalkit.experiments import Experiment
 from evalkit.fingerprint import file_sha256
 from evalkit.generator import configured_method
+from evalkit.metric_setup import MetricSetup
 from evalkit.resolve import Selection
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -51,7 +52,7 @@ def examine(experiment: Experiment, selection: Selection, out: Path) -> list[Che
         _packages,
         _codecs,
         lambda: _methods(experiment, selection),
-        lambda: _metrics(experiment, selection.profile),
+        lambda: _metrics(experiment, selection.metric_setup),
         lambda: _weights(selection.profile),
         lambda: _place(out),
     ]
@@ -103,9 +104,9 @@ def _methods(experiment: Experiment, selection: Selection) -> Iterator[Check]:
         yield Check(f"method {name}", FAIL if problem else OK, problem or method.needs)
 
 
-def _metrics(experiment: Experiment, profile: str) -> Iterator[Check]:
+def _metrics(experiment: Experiment, setup: MetricSetup) -> Iterator[Check]:
     for column in unique_columns(experiment.tables):
-        info = measures.describe(column, profile)
+        info = measures.describe(column, setup)
         detail = info.reason or measures.backbone_label(info.backbone) or "from speed records"
         yield Check(f"metric {column.metric}", WARN if info.reason else OK, detail)
 

@@ -10,11 +10,11 @@ from typing import Any
 from evalkit.definition import Definition
 from evalkit.methods.base import CONTROL
 from evalkit.plan import Item, Plan
-from evalkit.records import GENERATE, SCORE, SPEED, Key
+from evalkit.records import GENERATE, SCORE, SET, SPEED, Key
 
 STRESS = "stress"
 BASE_LIMIT_S = 300.0
-LIMIT_PER_MEDIA_S = {GENERATE: 30.0, STRESS: 30.0, SCORE: 20.0, SPEED: 30.0}
+LIMIT_PER_MEDIA_S = {GENERATE: 30.0, STRESS: 30.0, SCORE: 20.0, SPEED: 30.0, SET: 20.0}
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,8 @@ def phase_jobs(plan: Plan, definition: Definition, phase: str, retry_failed: boo
     due = plan.due(phase, retry_failed)
     if phase == SCORE:
         return [_job(definition, phase, "score", _by_clip(due))] if due else []
+    if phase == SET:
+        return [_job(definition, phase, "set", _by_method(due))] if due else []
     kind = STRESS if phase == GENERATE and definition.stress is not None else phase
     groups: dict[str, list[Item]] = {}
     for item in due:
@@ -122,6 +124,17 @@ def _by_clip(items: list[Item]) -> list[WorkItem]:
             _limit_s(SCORE, group[0].media_s),
         )
         for (method, dataset, sample, _), group in groups.items()
+    ]
+
+
+def _by_method(items: list[Item]) -> list[WorkItem]:
+    """All set metrics of a method's videos together: features are read once."""
+    groups: dict[tuple[str, str], list[Item]] = {}
+    for item in items:
+        groups.setdefault((item.key.method, item.key.dataset), []).append(item)
+    return [
+        WorkItem(f"set {method}/{dataset}", tuple(map(_part, group)), group[0].media_s, _limit_s(SET, group[0].media_s))
+        for (method, dataset), group in groups.items()
     ]
 
 

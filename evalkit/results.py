@@ -8,7 +8,7 @@ from typing import Any
 
 from evalkit.definition import Definition
 from evalkit.plan import Item, Plan
-from evalkit.records import DONE, FAILED, INVALID, SCORE, SPEED, Record
+from evalkit.records import DONE, FAILED, INVALID, SCORE, SET, SPEED, Record
 from evalkit.stats import mean_over_seeds
 from evalkit.store import Store
 
@@ -46,6 +46,7 @@ class Results:
     groups: Mapping[tuple[str, str, str], Group]
     speeds: Mapping[str, tuple[Item, Record | None]]
     scores: list[Record]
+    sets: Mapping[tuple[str, str, str], tuple[Item, Record | None]] = field(default_factory=dict)
 
 
 def collect(store: Store, definition: Definition, plan: Plan) -> Results:
@@ -66,7 +67,11 @@ def collect(store: Store, definition: Definition, plan: Plan) -> Results:
     speeds = {
         item.key.method: (item, store.read(item.key) if item.state in (DONE, INVALID) else None) for item in plan.of(SPEED)
     }
-    return Results(definition, groups, speeds, scores)
+    sets = {
+        (item.key.method, item.key.dataset, item.key.metric): (item, store.read(item.key) if item.state == DONE else None)
+        for item in plan.of(SET)
+    }
+    return Results(definition, groups, speeds, scores, sets)
 
 
 def _reason(item: Item, record: Record | None) -> str:

@@ -17,6 +17,7 @@ from evalkit.errors import brief, is_disk_full
 from evalkit.jobs import Part, WorkItem
 from evalkit.makers.base import Maker, new_record
 from evalkit.methods.base import VIDEO
+from evalkit.metric_setup import MetricSetup
 from evalkit.names import slug
 from evalkit.records import DONE, FAILED, Failure, Key, Record
 from evalkit.store import write_bytes
@@ -42,23 +43,34 @@ class ScoreMaker(Maker):
 
     def _features(self, part: Part, infos: list[MetricInfo]) -> dict[str, Arrays]:
         """Arrays by extractor: from files whose source is this very video, else extracted now."""
-        sources = {name: _source(info, name, part) for info in infos for name in info.extractors}
+        return self.features_of(part.key, part.inputs["video"], part.inputs["sample"], infos)
+
+    def features_of(self, key: Key, video_sha256: str, sample: Any, infos: list[MetricInfo]) -> dict[str, Arrays]:
+        """Arrays by extractor of a clip's video; what is not on disk yet is extracted in one pass and kept."""
+        setup = self.definition.metric_setup
+        sources = {
+            name: _source(info, name, video_sha256, sample, setup) for info in infos for name in info.extractors
+        }
         found: dict[str, Arrays] = {}
         for name, source in sources.items():
-            arrays = read_features(self.store.path(features_path(name, part.key)), source)
+            arrays = read_features(self.store.path(features_path(name, key, source)), source)
             if arrays is not None:
                 found[name] = arrays
         left = [name for name in sources if name not in found]
         if left:
-            video = self.store.path(f"{part.key.artefact_dir}/{VIDEO}")
-            made = measures.extract(video, self._entry(part.key), [info.name for info in infos], left)
+            video = self.store.path(f"{key.artefact_dir}/{VIDEO}")
+            made = measures.extract(video, self._entry(key), [info.name for info in infos], left, setup)
             for name in left:
-                write_features(self.store.path(features_path(name, part.key)), made[name], sources[name])
+                write_features(self.store.path(features_path(name, key, sources[name])), made[name], sources[name])
             found.update(made)
         return found
 
+    def place_of(self, info: MetricInfo, extractor: str, key: Key) -> str:
+        """Where the features that `features_of` found or made lie in the run folder."""
+        return features_path(extractor, key, {"backbone_kind": info.backbone.get("kind")})
+
     def _score(self, part: Part, info: MetricInfo, features: Mapping[str, Arrays]) -> Record:
-        metric = measures.get_metric(info.name)
+        metric = measures.get_metric(info.name, self.definition.metric_setup)
         try:
             score = metric.score({name: features[name] for name in info.extractors}, self._entry(part.key))
         except Exception as error:
@@ -79,7 +91,7 @@ class ScoreMaker(Maker):
                 name: {"t_s": _floats(times), "value": _floats(values)} for name, (times, values) in score.series.items()
             },
         }
-        record.artefacts = [self.store.artefact(features_path(name, part.key)) for name in info.extractors]
+        record.artefacts = [self.store.artefact(self.place_of(info, name, part.key)) for name in info.extractors]
         return record
 
     def _entry(self, key: Key) -> Any:
@@ -87,9 +99,10 @@ class ScoreMaker(Maker):
         return sample.entry if sample.entry is not None else sample
 
 
-def features_path(extractor: str, key: Key) -> str:
-    """Where the features of a clip lie in the run folder."""
-    return f"features/{slug(extractor)}/{slug(key.method)}/{slug(key.dataset)}/{key.clip}.npz"
+def features_path(extractor: str, key: Key, source: Mapping[str, Any]) -> str:
+    """Where the features of a clip lie in the run folder; those of official networks lie beside the nano ones."""
+    kind = "-official" if source.get("backbone_kind") == "official" else ""
+    return f"features/{slug(extractor)}{kind}/{slug(key.method)}/{slug(key.dataset)}/{key.clip}.npz"
 
 
 def write_features(path: Path, arrays: Mapping[str, np.ndarray], source: Mapping[str, Any]) -> None:
@@ -114,13 +127,14 @@ def read_features(path: Path, source: Mapping[str, Any]) -> Arrays | None:
     return arrays
 
 
-def _source(info: MetricInfo, extractor: str, part: Part) -> dict[str, Any]:
+def _source(info: MetricInfo, extractor: str, video_sha256: str, sample: Any, setup: MetricSetup) -> dict[str, Any]:
     return {
         "extractor": extractor,
-        "version": measures.extractor_version(info.name, extractor),
+        "version": measures.extractor_version(info.name, extractor, setup),
         "backbone": info.backbone.get("digest"),
-        "video": part.inputs["video"],
-        "sample": part.inputs["sample"],
+        "backbone_kind": info.backbone.get("kind"),
+        "video": video_sha256,
+        "sample": sample,
     }
 
 

@@ -10,44 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from evalkit.metric_setup import NANO, MetricSetup
 from evalkit.metrics.base import Backbone
 from evalkit.metrics.weights import WeightsError, nano_backbone
-from evalkit.metrics.weights_folder import WeightsFolder
-from evalkit.names import unknown
-
-Kind = Literal["nano", "official", "auto"]
-KINDS: tuple[Kind, ...] = ("nano", "official", "auto")
-
-
-@dataclass(frozen=True)
-class MetricSetup:
-    """How metrics get their networks.
-
-    backbones: nano, official (absent weights are then an error), or auto: official where present.
-    weights: folder of official weights. device: of official networks; nano ones run on the CPU.
-    interpreters: (extractor, python) pairs for extractors that need packages of their own.
-    """
-
-    backbones: Kind = "nano"
-    weights: str = ""
-    device: str = "cpu"
-    interpreters: tuple[tuple[str, str], ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.backbones not in KINDS:
-            raise unknown("backbones", self.backbones, KINDS)
-
-    @property
-    def folder(self) -> WeightsFolder:
-        """The folder of official weights."""
-        return WeightsFolder(self.weights)
-
-    def interpreter(self, extractor: str) -> str:
-        """The Python that runs an extractor; empty for this one."""
-        return dict(self.interpreters).get(extractor, "")
-
-
-NANO = MetricSetup()
 
 
 @dataclass(frozen=True)

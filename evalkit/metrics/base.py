@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from evalkit.metrics.backbones import MetricSetup
+    from evalkit.metric_setup import MetricSetup
 
 Features = Mapping[str, np.ndarray]
+Bounds = tuple[float | None, float | None]
 Series = dict[str, tuple[list[float], list[float]]]
 
 
@@ -116,7 +117,7 @@ class Metric(ABC):
     """A set metric compares the videos of a method with reference videos; see `SetMetric`."""
     direction: ClassVar[Literal["up", "down", "zero"]]
     unit: ClassVar[str] = ""
-    bounds: ClassVar[tuple[float | None, float | None]] = (None, None)
+    bounds: ClassVar[Bounds] = (None, None)
     extractors: tuple[str, ...]
     decimals: ClassVar[int] = 2
     setup: MetricSetup | None = None
@@ -125,7 +126,8 @@ class Metric(ABC):
     @property
     def backbone(self) -> Backbone:
         """The network that made the features; read from manifests, nothing is loaded."""
-        from evalkit.metrics.backbones import NANO, backbone_of
+        from evalkit.metric_setup import NANO
+        from evalkit.metrics.backbones import backbone_of
 
         return backbone_of(self.extractors[0], self.setup or NANO)
 
@@ -143,7 +145,7 @@ class SetMetric(ABC):
     is_set: ClassVar[bool] = True
     direction: ClassVar[Literal["up", "down", "zero"]] = "down"
     unit: ClassVar[str] = ""
-    bounds: ClassVar[tuple[float | None, float | None]] = (None, None)
+    bounds: ClassVar[Bounds] = (None, None)
     extractors: tuple[str, ...]
     decimals: ClassVar[int] = 2
     setup: MetricSetup | None = None
@@ -151,7 +153,8 @@ class SetMetric(ABC):
     @property
     def backbone(self) -> Backbone:
         """The network that made the features."""
-        from evalkit.metrics.backbones import NANO, backbone_of
+        from evalkit.metric_setup import NANO
+        from evalkit.metrics.backbones import backbone_of
 
         return backbone_of(self.extractors[0], self.setup or NANO)
 

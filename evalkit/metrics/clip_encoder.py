@@ -68,7 +68,7 @@ class SpaceTime(nn.Module):
 
 
 def _unit(inputs: int, outputs: int, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> nn.Sequential:
-    padding = tuple(side // 2 for side in kernel)
+    padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     return nn.Sequential(
         nn.Conv3d(inputs, outputs, kernel, stride, padding, bias=False),
         nn.BatchNorm3d(outputs),

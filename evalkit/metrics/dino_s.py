@@ -7,18 +7,19 @@ lose. Cosines to the first and the previous picture are kept beside it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from evalkit.metrics.base import Features, Metric, Score
+from evalkit.metrics.base import Bounds, Features, Metric, Score
 from evalkit.metrics.drift import last_minus_first, slope_per_minute
 
 
 class DinoS(Metric):
     """Mean cosine, at most 1, of five pictures a second."""
 
-    name, title, direction, bounds, decimals = "dino_s", "Dino-S", "up", (-1.0, 1.0), 3
+    name, title, direction, decimals = "dino_s", "Dino-S", "up", 3
+    bounds: ClassVar[Bounds] = (-1.0, 1.0)
     extractors = ("image",)
 
     def score(self, features: Mapping[str, Features], sample: Any) -> Score:
@@ -51,7 +52,8 @@ class DinoSFull(DinoS):
 class IdentityDrift(DinoS):
     """Slope of Dino-S per minute: 0 for a character that stays itself, below 0 for one that drifts away."""
 
-    name, title, direction, bounds, unit = "identity_drift", "Identity drift", "up", (None, None), "1/min"
+    name, title, direction, unit = "identity_drift", "Identity drift", "up", "1/min"
+    bounds: ClassVar[Bounds] = (None, None)
 
     def score(self, features: Mapping[str, Features], sample: Any) -> Score:
         plain = super().score(features, sample)

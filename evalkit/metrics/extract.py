@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evalkit.metrics.backbones import NANO, MetricSetup
+from evalkit.metric_setup import NANO, MetricSetup
 from evalkit.metrics.base import Clip, FeatureStream
 from evalkit.metrics.registry import get_extractor
 

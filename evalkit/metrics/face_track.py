@@ -54,6 +54,15 @@ class Track:
         """x1, y1, x2, y2 in pixels, float64 [pictures, 4]."""
         return self._boxes.array()
 
+    def smoothed(self, begin: int, end: int, edge: Edge) -> np.ndarray:
+        """Half size, x and y [end - begin, 3] of pictures begin .. end - 1 of the track, after the running median.
+
+        Looks only at the boxes about them, so that a long track costs no more per picture than a short one.
+        """
+        half = MEDIAN_WIDTH // 2
+        low, high = max(0, begin - half), min(len(self), end + half)
+        return smooth(centres(self._boxes.span(low, high)), edge)[begin - low : end - low]
+
     @property
     def last_box(self) -> np.ndarray:
         return self._boxes.last()

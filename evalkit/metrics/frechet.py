@@ -85,7 +85,7 @@ def _checked(features: np.ndarray) -> np.ndarray:
 def _root_of_rows(centred: np.ndarray, divisor: int) -> np.ndarray:
     """A matrix R [min(n, D), D] with R^T R the covariance of centred rows [n, D]."""
     scaled = centred / np.sqrt(len(centred) - divisor)
-    return np.linalg.qr(scaled, mode="r") if len(scaled) > scaled.shape[1] else scaled
+    return np.asarray(np.linalg.qr(scaled, mode="r")) if len(scaled) > scaled.shape[1] else scaled
 
 
 def _root_of_covariance(covariance: np.ndarray) -> np.ndarray:

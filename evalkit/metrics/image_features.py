@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from evalkit.metrics.base import Backbone, Clip, Extractor, FeatureStream
-from evalkit.metrics.image_encoder import ImageEncoder, ImageEncoderConfig
+from evalkit.metrics.image_encoder import ImageEncoder
 from evalkit.metrics.rows import Rows
 from evalkit.metrics.weights import load_nano, nano_backbone
 
 WEIGHTS = "image_encoder"
+
+
+class PictureSize(Protocol):
+    """A network's configuration as far as its pictures go."""
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
 
 
 class ImageFeatures(Extractor):
@@ -82,7 +93,7 @@ def reference_arrays(reference: np.ndarray | None, frames: np.ndarray) -> dict[s
     return {"reference": first.copy(), "reference_source": np.array("first picture")}
 
 
-def prepare_pictures(pictures: np.ndarray, config: ImageEncoderConfig) -> torch.Tensor:
+def prepare_pictures(pictures: np.ndarray, config: PictureSize) -> torch.Tensor:
     """Float32 [n, 3, height, width] in -1..1 of uint8 [n, H, W, 3], resized with antialiasing where sizes differ."""
     tensor = torch.as_tensor(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
     if tensor.shape[2:] != (config.height, config.width):

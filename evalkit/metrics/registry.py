@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-from evalkit.metrics.backbones import NANO, MetricSetup, kind_of
+from evalkit.metric_setup import NANO, MetricSetup
+from evalkit.metrics.backbones import kind_of
 from evalkit.metrics.base import Extractor
 from evalkit.names import unknown
 

@@ -13,7 +13,7 @@ class Rows:
     """Rows of a fixed shape, float32 unless told, appended in pieces."""
 
     def __init__(self, *row_shape: int, dtype: type = np.float32) -> None:
-        self._block = np.empty((64, *row_shape), dtype)
+        self._block: np.ndarray = np.empty((64, *row_shape), dtype)
         self._count = 0
 
     def __len__(self) -> int:
@@ -32,6 +32,10 @@ class Rows:
     def array(self, limit: int | None = None) -> np.ndarray:
         """A copy of the first `limit` rows, or of all."""
         return self._block[: self._count][:limit].copy()
+
+    def span(self, begin: int, end: int) -> np.ndarray:
+        """A copy of rows begin .. end - 1."""
+        return self._block[begin : min(end, self._count)].copy()
 
     def last(self) -> np.ndarray:
         """A copy of the last row."""

@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from evalkit.metrics.backbones import NANO, kind_of
-from evalkit.metrics.base import Features, Score, SetMetric
+from evalkit.metric_setup import NANO
+from evalkit.metrics.backbones import kind_of
+from evalkit.metrics.base import Bounds, Features, Score, SetMetric
 from evalkit.metrics.frechet import frechet_distance, frechet_from_moments
 from evalkit.metrics.kernel_distance import kernel_distance, mmd2
 from evalkit.metrics.moments import Moments
@@ -99,7 +100,7 @@ class _Distance(SetMetric):
 
 
 class _FrechetDistance(_Distance):
-    bounds = (0.0, None)
+    bounds: ClassVar[Bounds] = (0.0, None)
 
     def distance(self, made: Rows, real: Rows) -> tuple[float, dict[str, Any]]:
         x, y = np.concatenate(made), np.concatenate(real)
@@ -142,7 +143,8 @@ class Fid(_FrechetDistance):
 class Kid(Fid):
     """Kernel distance of the same features: unbiased for any number of pictures."""
 
-    name, title, decimals, bounds = "kid", "KID", 4, (None, None)
+    name, title, decimals = "kid", "KID", 4
+    bounds: ClassVar[Bounds] = (None, None)
 
     def distance(self, made: Rows, real: Rows) -> tuple[float, dict[str, Any]]:
         found = kernel_distance(np.concatenate(made), np.concatenate(real))

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from evalkit.metrics.base import Features, Metric, Score, Series
+from evalkit.metrics.base import Bounds, Features, Metric, Score, Series
 from evalkit.metrics.drift import last_minus_first, slope_per_minute
 from evalkit.metrics.face_crop import FACE_SOURCE
 from evalkit.metrics.sync_distance import (
@@ -96,7 +96,8 @@ class SyncOffset(_SyncMetric):
     A voice that is late by k frames reads -k; `details.offset_ms` is the same in milliseconds.
     """
 
-    name, title, direction, unit, bounds = "sync_offset", "Sync offset", "zero", "frames", (-VSHIFT, VSHIFT)
+    name, title, direction, unit = "sync_offset", "Sync offset", "zero", "frames"
+    bounds: ClassVar[Bounds] = (-VSHIFT, VSHIFT)
     decimals = 1
 
     def _score(self, analysis: SyncAnalysis, details: dict[str, Any]) -> Score:
@@ -110,7 +111,8 @@ class SyncOffset(_SyncMetric):
 class SyncOffsetMs(SyncOffset):
     """The same in milliseconds: what a viewer would have to shift the sound by."""
 
-    name, title, unit, bounds = "sync_offset_ms", "Sync offset", "ms", (-VSHIFT * FRAME_MS, VSHIFT * FRAME_MS)
+    name, title, unit = "sync_offset_ms", "Sync offset", "ms"
+    bounds: ClassVar[Bounds] = (-VSHIFT * FRAME_MS, VSHIFT * FRAME_MS)
     decimals = 0
 
     def _score(self, analysis: SyncAnalysis, details: dict[str, Any]) -> Score:

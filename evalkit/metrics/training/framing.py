@@ -52,7 +52,8 @@ def nearer(x: Tensor, box: Tensor, generator: Generator) -> Tensor:
     spans = [(max(scale - 1, high - scale), min(1 - scale, low + scale)) for low, high in ((x0, x1), (y0, y1))]
     if any(low > high for low, high in spans):
         return x
-    return _through(x, *(uniform(generator, low, high) for low, high in spans), scale, 0.0)
+    centre_x, centre_y = (uniform(generator, low, high) for low, high in spans)
+    return _through(x, centre_x, centre_y, scale, 0.0)
 
 
 def _towards(middle: float, scale: float) -> float:
