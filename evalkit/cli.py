@@ -35,6 +35,21 @@ LIST_EXAMPLES = "examples:\n  python -m evalkit list\n  python -m evalkit list m
 DOCTOR_EXAMPLES = "example:\n  python -m evalkit doctor table2 --out runs/table2-quick\n"
 
 
+SCORE_EXAMPLES = """\
+examples:
+  python -m evalkit score videos
+  python -m evalkit score videos --audio voices --portraits pictures --real real_videos --out scores
+  python -m evalkit score videos --metrics sync_c,dino_s --backbones official --metric-weights weights
+  python -m evalkit score runs/table2-quick --metrics sync_c
+"""
+WEIGHTS_EXAMPLES = """\
+examples:
+  python -m evalkit weights list
+  python -m evalkit weights get syncnet inception
+  python -m evalkit weights verify
+"""
+
+
 def run_example(verb: str, more: str = "") -> str:
     """The example of a verb that works on a finished run."""
     return f"example:\n  python -m evalkit {verb} runs/table2-quick{more}\n"
@@ -86,14 +101,23 @@ def build_parser() -> argparse.ArgumentParser:
     _experiment(run)
     status = _verb(verbs, "status", "status", "counts, rate, time left and failing records", run_example("status"))
     _run_folder(status)
-    score = _verb(verbs, "score", "score", "compute missing or stale scores only", run_example("score", " --metrics sync_c"))
+    score = _verb(verbs, "score", "score", "score any folder of videos, or a run's missing or stale records", SCORE_EXAMPLES)
     _run_folder(score)
     score.add_argument("--force", action="store_true", help="compute all selected scores again, from stored features")
+    _any_folder(score)
     table = _verb(verbs, "table", "table", "print tables with intervals and denominators", run_example("table", " --json"))
     _run_folder(table)
     table.add_argument("--format", choices=("md", "csv", "tex"), default="md", help="default: md")
     report = _verb(verbs, "report", "report", "write the HTML report", run_example("report"))
     _run_folder(report)
+    about = "list, get or verify the official networks of the metrics"
+    weights = _verb(verbs, "weights", "weights", about, WEIGHTS_EXAMPLES)
+    weights.add_argument("action", choices=("list", "get", "verify"))
+    weights.add_argument("ids", nargs="*", metavar="ID", help="such as syncnet; default for list and verify: all")
+    weights.add_argument(
+        "--metric-weights", default="", metavar="FOLDER", help="default: $EVALKIT_WEIGHTS or ~/.cache/evalkit"
+    )
+    weights.add_argument("--json", action="store_true", help="print JSON instead of text")
     verify = _verb(verbs, "verify", "verify", "hash every artefact again and list what is missing", run_example("verify"))
     _run_folder(verify)
     return parser
@@ -119,8 +143,17 @@ def _experiment(parser: argparse.ArgumentParser, default: str | None = None) -> 
 
 
 def _run_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, such as runs/table2-quick")
+    parser.add_argument("run", type=Path, metavar="FOLDER", help="a run folder, such as runs/table2-quick")
     _selections(parser)
+
+
+def _any_folder(parser: argparse.ArgumentParser) -> None:
+    """What belongs to videos that no run made; files are matched by name without suffix."""
+    group = parser.add_argument_group("a folder of videos")
+    group.add_argument("--audio", type=Path, metavar="FOLDER", help="voices, heard instead of the videos' own sound")
+    group.add_argument("--portraits", type=Path, metavar="FOLDER", help="pictures for Dino-S; else each first picture")
+    group.add_argument("--real", type=Path, metavar="FOLDER", help="real videos, for FID, KID and FVD")
+    group.add_argument("--boxes", type=Path, metavar="FILE", help="JSON of relative face boxes [x0, y0, x1, y1] by name")
 
 
 def _selections(parser: argparse.ArgumentParser) -> None:
@@ -141,7 +174,10 @@ def _selections(parser: argparse.ArgumentParser) -> None:
         "--backbones", choices=("nano", "official", "auto"), default="", help="default: nano; auto with --profile s2v-14b"
     )
     networks.add_argument(
-        "--metric-weights", default="", metavar="FOLDER", help="official weights; default: $EVALKIT_WEIGHTS or ~/.cache/evalkit"
+        "--metric-weights",
+        default="",
+        metavar="FOLDER",
+        help="official weights; default: $EVALKIT_WEIGHTS or ~/.cache/evalkit",
     )
     networks.add_argument("--metric-device", default="", metavar="DEVICE", help="of official networks; default: as --device")
     networks.add_argument(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import datasets, measures
-from evalkit.definition import Definition, load_definition
+from evalkit.definition import FILE, Definition, load_definition
 from evalkit.errors import EvalkitError, PrerequisiteMissingError
 from evalkit.execution import (
     BAD_DEFINITION,
@@ -26,7 +26,7 @@ from evalkit.execution import (
 )
 from evalkit.experiments import experiment_names, get_experiment
 from evalkit.generator import GeneratorSetup, configured_method
-from evalkit.metric_setup import MetricSetup
+from evalkit.metric_setup import Kind, MetricSetup
 from evalkit.names import unknown
 from evalkit.plan import make_plan
 from evalkit.plugins import load_plugins
@@ -114,6 +114,15 @@ def doctor(options: argparse.Namespace) -> int:
     return BAD_DEFINITION if failed else COMPLETE
 
 
+def weights(options: argparse.Namespace) -> int:
+    """`weights list|get|verify [ID ...]`."""
+    from evalkit.weights_command import run_weights
+
+    content, lines, is_good = run_weights(options.action, options.ids, weights_folder(options.metric_weights))
+    _print(options, content, lines)
+    return COMPLETE if is_good else WITH_FAILURES
+
+
 def status(options: argparse.Namespace) -> int:
     """`status RUN`."""
     from evalkit.status import run_status, status_lines
@@ -124,7 +133,14 @@ def status(options: argparse.Namespace) -> int:
 
 
 def score(options: argparse.Namespace) -> int:
-    """`score RUN`."""
+    """`score RUN`, or `score FOLDER` of any videos."""
+    if options.run.is_dir() and not (options.run / FILE).is_file():
+        from evalkit.score_command import score_any_folder
+
+        return score_any_folder(options, metric_setup(options, default="auto"))
+    given = [name for name in ("audio", "portraits", "real", "boxes") if getattr(options, name)]
+    if given and options.run.is_dir():
+        raise EvalkitError(f"{options.run} is a run folder; --{given[0]} is for folders of videos that no run made")
     definition = _narrowed(options)
     finished = score_run(options.run, definition, _options(options), Console(), options.force)
     _tell_end(options, options.run, finished)
@@ -195,17 +211,23 @@ def _selection(options: argparse.Namespace) -> Selection:
     )
 
 
-def metric_setup(options: argparse.Namespace) -> MetricSetup:
+def weights_folder(given: str) -> str:
+    """Where official weights lie: as told, else by the environment, else in the user's cache."""
+    place = given or os.environ.get("EVALKIT_WEIGHTS", "") or str(Path.home() / ".cache" / "evalkit")
+    return str(Path(place).expanduser().resolve())
+
+
+def metric_setup(options: argparse.Namespace, default: Kind | None = None) -> MetricSetup:
     """Networks of the metrics: what the options say; else nano ones, and official ones where present at 14B."""
-    weights = options.metric_weights or os.environ.get("EVALKIT_WEIGHTS", "") or str(Path.home() / ".cache" / "evalkit")
     pairs = [one.partition("=") for one in options.metric_python]
     for name, sign, _ in pairs:
         if not sign or name not in EXTRACTORS_WITH_PACKAGES:
             known = ", ".join(EXTRACTORS_WITH_PACKAGES)
             raise EvalkitError(f"--metric-python {name}: give EXTRACTOR=PYTHON, with one of: {known}")
+    backbones: Kind = options.backbones or default or ("nano" if options.profile == "nano" else "auto")
     return MetricSetup(
-        backbones=options.backbones or ("nano" if options.profile == "nano" else "auto"),
-        weights=str(Path(weights).expanduser().resolve()),
+        backbones=backbones,
+        weights="" if backbones == "nano" else weights_folder(options.metric_weights),
         device=options.metric_device or options.device,
         interpreters=tuple((name, python) for name, _, python in pairs),
     )

@@ -78,6 +78,13 @@ def describe(column: Column, setup: MetricSetup = NANO) -> MetricInfo:
     )
 
 
+def describe_name(name: str, setup: MetricSetup = NANO) -> MetricInfo:
+    """The same for a metric by name, with its own title and unit."""
+    metric = get_metric(name, setup)
+    column = Column(name, getattr(metric, "title", name), getattr(metric, "direction", ""), in_paper=False)
+    return describe(column, setup)
+
+
 def extract(
     video: Path, sample: Any, metrics: Sequence[str], extractors: Sequence[str], setup: MetricSetup = NANO
 ) -> dict[str, Any]:

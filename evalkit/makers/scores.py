@@ -19,21 +19,41 @@ from evalkit.makers.base import Maker, new_record
 from evalkit.methods.base import VIDEO
 from evalkit.metric_setup import MetricSetup
 from evalkit.names import slug
-from evalkit.records import DONE, FAILED, Failure, Key, Record
-from evalkit.store import write_bytes
+from evalkit.records import DONE, FAILED, Failure, Key, Record, dumps
+from evalkit.store import write_bytes, write_text
 
 SOURCE = "_source"
+CANARIES = "canaries.json"
 Arrays = dict[str, np.ndarray]
 
 
 class ScoreMaker(Maker):
     """All scores that are due for a video."""
 
+    _canaries: list[dict[str, Any]] | None = None
+
     def make(self, item: WorkItem) -> list[Record]:
         """Extract what is not on disk yet, then score."""
         infos = {part.key.metric: self._info(part.key.metric) for part in item.parts}
+        self.check_canaries()
         features = self._features(item.parts[0], list(infos.values()))
         return [self._score(part, infos[part.key.metric], features) for part in item.parts]
+
+    def check_canaries(self) -> None:
+        """Once per process: every metric of the run on a clip whose scores are known; kept in the run folder.
+
+        Raises ArithmeticError naming the metrics that fail: a number that cannot be trusted is not made.
+        """
+        if self._canaries is None:
+            from evalkit.metrics.canaries import FAIL, check_canaries
+
+            measured = [*self.definition.measured(), *self.definition.measured_sets()]
+            self._canaries = check_canaries([info.name for info in measured], self.definition.metric_setup)
+            write_text(self.store.path(CANARIES), dumps(self._canaries))
+            failed = [one["message"] for one in self._canaries if one["state"] == FAIL]
+            if failed:
+                self._canaries = None
+                raise ArithmeticError("canary: " + "; ".join(failed))
 
     def _info(self, name: str) -> MetricInfo:
         info = self.definition.metric(name)

@@ -23,6 +23,7 @@ class SetMaker(ScoreMaker):
     def make(self, item: WorkItem) -> list[Record]:
         """Gather both sides' features, extracting what no per-clip metric needed before, then score."""
         infos = {part.key.metric: self._info(part.key.metric) for part in item.parts}
+        self.check_canaries()
         part = item.parts[0]
         needed = list(infos.values())
         made = self._videos(part.key.method, part, part.inputs["made"], needed)

@@ -78,7 +78,13 @@ class ImageStream(FeatureStream):
 
 
 def portrait_of(clip: Clip) -> np.ndarray | None:
-    """The sample's portrait uint8 [H, W, 3] in the video's aspect; None for a sample without one."""
+    """The sample's portrait uint8 [H, W, 3] in the video's aspect; None for a sample without one.
+
+    A sample has it as a file (`inputs().image`) or as the picture itself (`portrait`).
+    """
+    given = getattr(clip.sample, "portrait", None)
+    if given is not None:
+        return crop_to_aspect(given, clip.width / clip.height)
     if not hasattr(clip.sample, "inputs"):
         return None
     image = clip.sample.inputs().image

@@ -33,6 +33,10 @@ class I3dFeatures(Extractor):
     def open(self, clip: Clip) -> FeatureStream:
         return WindowStream(self._network, WIDTH, has_long=True)
 
+    def embed(self, clip: np.ndarray) -> np.ndarray:
+        """Features float32 [400] of pictures uint8 [T, H, W, 3], T >= 9."""
+        return self._network(clip)
+
 
 class VideoMaeFeatures(Extractor):
     """Array `windows` float32 [n, 1408] with `starts`."""

@@ -32,6 +32,10 @@ class QAlignFeatures(Extractor):
     def open(self, clip: Clip) -> FeatureStream:
         return QAlignStream(self._model)
 
+    def rate(self, pictures: np.ndarray, task: str) -> np.ndarray:
+        """Logits float32 [n, 5] of pictures uint8 [n, H, W, 3] for iqa or ase."""
+        return self._model.rate(pictures, task)
+
 
 class QAlignStream(FeatureStream):
     """Rates each picture when it comes."""
