@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evalkit.experiments import DOWN, UP, ZERO, Column, Experiment, Row, Segments, SpeedProtocol, Table, experiment
+from evalkit.experiments import DOWN, NEITHER, UP, ZERO, Column, Experiment, Row, Segments, SpeedProtocol, Table, experiment
 
 ASE = Column("ase", "ASE", UP)
 IQA = Column("iqa", "IQA", UP)
@@ -14,7 +14,9 @@ TTFF = Column("ttff", "TTFF", DOWN, unit="s")
 OFFSET = Column("sync_offset", "Offset", ZERO, digits=1, unit="frames", in_paper=False)
 MOUTH = Column("mouth_correlation", "Mouth r", UP, digits=3, in_paper=False)
 
-METRICS = ("ase", "iqa", "sync_c", "sync_d", "sync_offset", "dino_s", "mouth_correlation")
+MOTION = Column("motion", "Motion", NEITHER, unit="%/s", in_paper=False)
+
+METRICS = ("ase", "iqa", "sync_c", "sync_d", "sync_offset", "dino_s", "mouth_correlation", "motion")
 SETS = ("genbench_short", "genbench_long")
 NO_ADAPTER = "no adapter for this system yet"
 
@@ -50,7 +52,7 @@ def table2() -> Experiment:
     table = Table(
         name="table2",
         title="Quality and speed on GenBench (the paper's Table 2)",
-        columns=(ASE, IQA, SYNC_C, SYNC_D, DINO_S, FPS, extra, OFFSET, MOUTH),
+        columns=(ASE, IQA, SYNC_C, SYNC_D, DINO_S, FPS, extra, OFFSET, MOUTH, MOTION),
         rows=(*RIVALS, OURS, *CONTROLS),
         datasets=SETS,
         paper_table="Table 2",
@@ -72,8 +74,8 @@ def ablations() -> Experiment:
     sink = Table(
         name="table4",
         title="Rolling sink frame (the paper's Table 4)",
-        columns=(ASE, IQA, SYNC_C, DINO_S, MOUTH),
-        rows=(NO_AAS, NO_ROLLING_ROPE, NO_HISTORY_CORRUPT, OURS),
+        columns=(ASE, IQA, SYNC_C, DINO_S, MOUTH, MOTION),
+        rows=(NO_AAS, NO_ROLLING_ROPE, NO_HISTORY_CORRUPT, OURS, *CONTROLS),
         datasets=SETS,
         paper_table="Table 4",
     )
@@ -81,14 +83,14 @@ def ablations() -> Experiment:
         name="table6",
         title="Clean cache against timestep-forcing (the paper's Table 6)",
         columns=(ASE, IQA, SYNC_C, SYNC_D, DINO_S, FPS, TTFF, OFFSET, MOUTH),
-        rows=(CLEAN_KV, Row("live_avatar", "Timestep-forcing (ours)")),
+        rows=(CLEAN_KV, Row("live_avatar", "Timestep-forcing (ours)"), *CONTROLS),
         datasets=SETS,
         paper_table="Table 6",
     )
     return Experiment(
         name="ablations",
         title="Ablations of the streaming rollout (Tables 4 and 6)",
-        methods=("live_avatar", CLEAN_KV.method, NO_AAS.method, NO_ROLLING_ROPE.method),
+        methods=("live_avatar", CLEAN_KV.method, NO_AAS.method, NO_ROLLING_ROPE.method, *(row.method for row in CONTROLS)),
         datasets=SETS,
         metrics=METRICS,
         tables=(sink, caches),

@@ -56,6 +56,8 @@ class SampleInfo:
     transcript: str = ""
     truth_digest: str = ""
     next_digest: str = ""
+    identity: str = ""
+    """Samples of one identity (the same picture) are no independent draws: they are resampled together."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.curves import drift_curves, memory_curves
+from evalkit.datasets import is_built, load_set
 from evalkit.definition import FILE, Definition
 from evalkit.fingerprint import digest, file_sha256
+from evalkit.picture_checks import picture_agreement
 from evalkit.plan import Plan
 from evalkit.printing import FORMATS, print_table
 from evalkit.records import dumps
@@ -31,6 +33,9 @@ def write_derived(store: Store, definition: Definition, plan: Plan) -> list[dict
             write_if_new(store.path(f"table/{table.name}.{form}"), print_table(definition, table, cells, form))
     write_if_new(store.path("stats/drift.json"), dumps(drift_curves(results)))
     write_if_new(store.path("stats/paired.json"), dumps(paired_differences(results)))
+    if definition.stress is None:
+        sets = [load_set(store.root, one.name) for one in definition.datasets if is_built(store.root, one.name)]
+        write_if_new(store.path("stats/pictures.json"), dumps([picture_agreement(one) for one in sets]))
     if definition.stress is not None:
         write_if_new(store.path("stats/memory.json"), dumps(memory_curves(store, definition)))
     return cells

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evalkit.names import unknown
 
-UP, DOWN, ZERO = "up", "down", "zero"
+UP, DOWN, ZERO, NEITHER = "up", "down", "zero", "none"
 
 
 @dataclass(frozen=True)

@@ -151,11 +151,11 @@ class FolderScores:
             if why:
                 counts[why] = counts.get(why, 0) + 1
         note = "; ".join(f"{why} ({count}x)" if count > 1 else why for why, count in sorted(counts.items()))
-        empty = {"value": None, "low": None, "high": None, "n": 0}
+        numbers: dict[str, Any] = {"value": None, "low": None, "high": None, "n": 0}
         if values:
-            found = estimate(values)
-            empty = {"value": found.mean, "low": found.low, "high": found.high, "n": found.n}
-        return empty | {"of": len(self.clips), "note": note}
+            numbers = vars(estimate(values))
+            numbers = {"value": numbers["mean"], **{name: numbers[name] for name in ("low", "high", "n")}}
+        return numbers | {"of": len(self.clips), "note": note}
 
     def _distance(self, info: MetricInfo) -> dict[str, Any]:
         found = self.distances.get(info.name, {})
@@ -294,7 +294,7 @@ def _distances(job: FolderJob, infos: Sequence[MetricInfo], made: Mapping[str, A
             real[name] = _features(job, Clip(f"real/{name}", video), infos, {})
         except Exception as error:
             problems.append(f"{name}: {brief(error)}")
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for info in infos:
         try:
             score = measures.get_metric(info.name, job.setup).score(made, real)

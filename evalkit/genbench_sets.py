@@ -74,6 +74,7 @@ def _sample(name: str, folder: Path, entry: Any) -> Sample:
         image=_inside(name, given.image, folder),
         audio=_inside(name, given.audio, folder),
         transcript=entry.transcript_text(),
+        identity=entry.image.sha256,
         truth_digest=entry.truth_file.sha256,
     )
     return Sample(info, given.image, given.audio, given.prompt, entry)

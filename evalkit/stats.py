@@ -100,13 +100,18 @@ def _clustered(array: np.ndarray, owners: Sequence[int], count: int) -> Estimate
     return Estimate(mean, float(low), float(high), len(array))
 
 
-def paired(ours: Mapping[str, float], theirs: Mapping[str, float], direction: str) -> Paired | None:
-    """`ours` minus `theirs` on the samples that both have; None when there is none."""
+def paired(
+    ours: Mapping[str, float], theirs: Mapping[str, float], direction: str, identities: Mapping[str, str] | None = None
+) -> Paired | None:
+    """`ours` minus `theirs` on the samples that both have; None when there is none.
+
+    `identities` names whom each sample shows: samples of one identity are resampled together.
+    """
     common = [sample for sample in ours if sample in theirs]
     if not common:
         return None
     differences = [ours[sample] - theirs[sample] for sample in common]
-    found = estimate(differences)
+    found = estimate(differences, None if identities is None else [identities.get(name, name) for name in common])
     sign = {"up": 1, "down": -1}.get(direction)
     if sign is None:
         return Paired(found.mean, found.low, found.high, found.n, None, None, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -54,7 +55,8 @@ def paired_differences(results: Results) -> list[dict[str, Any]]:
                 theirs = results.groups.get((method.name, dataset.name, metric.name))
                 if method.name == reference or ours is None or theirs is None:
                     continue
-                found = stats.paired(ours.by_sample(), theirs.by_sample(), metric.direction)
+                identities = {one.id: one.identity or one.id for one in dataset.samples}
+                found = stats.paired(ours.by_sample(), theirs.by_sample(), metric.direction, identities)
                 if found is not None:
                     who = {"dataset": dataset.name, "metric": metric.name, "method": reference, "against": method.name}
                     made.append({**who, **asdict(found)})
@@ -125,6 +127,13 @@ def _speed_cell(results: Results, cell: Cell) -> Cell:
     return replace(cell, value=outputs[field], low=low, high=high, n=count, status=MEASURED, reason=note)
 
 
+def _identities(definition: Definition, dataset: str, samples: Iterable[str]) -> list[str]:
+    """Whom each sample shows, as far as the definition knows."""
+    info = definition.dataset(dataset)
+    known = {one.id: one.identity for one in info.samples} if info else {}
+    return [known.get(sample) or sample for sample in samples]
+
+
 def _set_cell(results: Results, cell: Cell) -> Cell:
     """A distance of sets: its interval comes with the record, and so does why it is relative only."""
     if cell.method == REAL:
@@ -166,7 +175,8 @@ def _score_cell(results: Results, cell: Cell) -> Cell:
     whole = results.definition.dataset(cell.dataset)
     if whole is not None and len(whole.samples) < whole.size:
         notes.append(f"partial: {len(whole.samples)} of the set's {whole.size} samples")
-    found = stats.estimate(list(group.by_sample().values()))
+    values = group.by_sample()
+    found = stats.estimate(list(values.values()), _identities(results.definition, cell.dataset, values))
     return replace(
         cell,
         value=found.mean,

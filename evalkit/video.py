@@ -311,8 +311,9 @@ def _declared_length(pictures: av.VideoStream, sound: av.AudioStream | None) -> 
     if stated.count(":") == 2:
         hours, minutes, seconds = stated.split(":")
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    if sound is None and pictures.container.duration:
-        return float(pictures.container.duration) / av.time_base
+    container = pictures.container
+    if sound is None and isinstance(container, av.container.InputContainer) and container.duration:
+        return float(container.duration) / av.time_base
     return None
 
 

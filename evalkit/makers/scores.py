@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from evalkit.methods.base import VIDEO
 from evalkit.metric_setup import MetricSetup
 from evalkit.names import slug
 from evalkit.records import DONE, FAILED, Failure, Key, Record, dumps
-from evalkit.store import write_bytes, write_text
+from evalkit.store import write_stream, write_text
 
 SOURCE = "_source"
 CANARIES = "canaries.json"
@@ -127,11 +126,9 @@ def features_path(extractor: str, key: Key, source: Mapping[str, Any]) -> str:
 
 def write_features(path: Path, arrays: Mapping[str, np.ndarray], source: Mapping[str, Any]) -> None:
     """Keep arrays with a note of what they were made from; the same arrays give the same bytes."""
-    buffer = io.BytesIO()
     note = np.frombuffer(json.dumps(source, sort_keys=True).encode(), np.uint8)
     content: dict[str, Any] = {SOURCE: note, **dict(sorted(arrays.items()))}
-    np.savez_compressed(buffer, **content)
-    write_bytes(path, buffer.getvalue())
+    write_stream(path, lambda file: np.savez_compressed(file, **content))  # not in memory: streams are long
 
 
 def read_features(path: Path, source: Mapping[str, Any]) -> Arrays | None:

@@ -107,7 +107,8 @@ class Extractor(ABC):
 class Metric(ABC):
     """Arithmetic on stored features of one clip.
 
-    direction: which way is better; "zero" means nearer to 0. `bounds` are limits a value cannot leave.
+    direction: which way is better; "zero" means nearer to 0, "none" that neither is. `bounds` are limits that a value
+    cannot leave.
     """
 
     name: ClassVar[str]
@@ -115,7 +116,7 @@ class Metric(ABC):
     version: ClassVar[int] = 1
     is_set: ClassVar[bool] = False
     """A set metric compares the videos of a method with reference videos; see `SetMetric`."""
-    direction: ClassVar[Literal["up", "down", "zero"]]
+    direction: ClassVar[Literal["up", "down", "zero", "none"]]
     unit: ClassVar[str] = ""
     bounds: ClassVar[Bounds] = (None, None)
     extractors: tuple[str, ...]

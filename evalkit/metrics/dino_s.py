@@ -14,6 +14,8 @@ import numpy as np
 from evalkit.metrics.base import Bounds, Features, Metric, Score
 from evalkit.metrics.drift import last_minus_first, slope_per_minute
 
+_ROWS_AT_ONCE = 4096
+
 
 class DinoS(Metric):
     """Mean cosine, at most 1, of five pictures a second."""
@@ -67,12 +69,17 @@ class IdentityDrift(DinoS):
 
 def cosine_tracks(reference: np.ndarray, frames: np.ndarray) -> dict[str, np.ndarray]:
     """Cosines of frames [n, D] to the reference [n]; of frames 1.. to frame 0 and to the one before [n - 1]."""
-    frames, reference = _unit(frames), _unit(reference)
-    return {
-        "cos_reference": frames @ reference,
-        "cos_first": frames[1:] @ frames[0],
-        "cos_previous": (frames[1:] * frames[:-1]).sum(1),
-    }
+    reference, count = _unit(reference), len(frames)
+    first = _unit(frames[0]) if count else reference
+    tracks = {name: np.empty(count) for name in ("cos_reference", "cos_first", "cos_previous")}
+    before = first
+    for start in range(0, count, _ROWS_AT_ONCE):
+        rows = _unit(frames[start : start + _ROWS_AT_ONCE])
+        place = slice(start, start + len(rows))
+        tracks["cos_reference"][place], tracks["cos_first"][place] = rows @ reference, rows @ first
+        tracks["cos_previous"][place] = (rows * np.concatenate([before[None], rows[:-1]])).sum(1)
+        before = rows[-1]
+    return {**tracks, "cos_first": tracks["cos_first"][1:], "cos_previous": tracks["cos_previous"][1:]}
 
 
 def vbench_style(tracks: Mapping[str, np.ndarray]) -> float | None:

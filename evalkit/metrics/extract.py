@@ -44,8 +44,7 @@ def extract(
         has_audio = voice is not None or (own_sound and info.has_audio)
         feeds = [_open_feed(name, opened, sample, setup, has_audio) for name in dict.fromkeys(names)]
         for chunk in opened.chunks(frames_per_chunk):
-            is_picture = isinstance(chunk, FrameChunk)
-            if is_picture:
+            if isinstance(chunk, FrameChunk):
                 _note_times(seen, chunk.times_s, 1 / info.fps)
             elif voice is not None or not own_sound:
                 continue

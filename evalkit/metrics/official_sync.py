@@ -23,7 +23,7 @@ from evalkit.metrics.official.reencode import CropRecoder, FrameRecoder
 from evalkit.metrics.official.s3fd import S3FD
 from evalkit.metrics.resize import bilinear_fixed_point
 from evalkit.metrics.rows import Rows
-from evalkit.metrics.sync_distance import shift_distances, summarise, window_count
+from evalkit.metrics.sync_distance import summarise_pair, window_count
 from evalkit.metrics.sync_features import SoundEmbeddings, aligned
 from evalkit.metrics.syncnet import WINDOW_FRAMES, SyncNet, official_syncnet
 from evalkit.metrics.template import TemplateTracker
@@ -285,7 +285,7 @@ class TrackedSyncStream(FeatureStream):
 
     def _row(self, lips: FaceLips, audio: np.ndarray, samples: int) -> list[float]:
         video, heard = aligned(lips.embeddings.array(), audio, lips.track.first, len(lips.track), samples)
-        found = summarise(shift_distances(video, heard)) if len(video) else None
+        found = summarise_pair(video, heard) if len(video) else None
         numbers = (found.distance, found.confidence, found.offset_frames) if found else (np.nan,) * 3
         return [lips.track.first, len(lips.track), lips.track.detected, lips.track.mean_side_px(), *numbers]
 

@@ -20,9 +20,8 @@ from evalkit.metrics.sync_distance import (
     VSHIFT,
     WINDOW_FRAMES,
     SyncResult,
-    shift_distances,
     smooth_framewise,
-    summarise,
+    summarise_pair,
 )
 
 FPS = 25
@@ -148,14 +147,14 @@ class SyncDWholeFrame(SyncD):
 
 def analyse(video: np.ndarray, audio: np.ndarray) -> SyncAnalysis:
     """Whole clip and 10-s spans from embeddings [N, D]; each span is padded as if it were a clip of its own."""
-    whole = summarise(shift_distances(video, audio))
+    whole = summarise_pair(video, audio)
     # The last partial span is left out, and the whole clip is counted with the 5 windows that rule N drops.
     count = (len(video) + WINDOW_FRAMES) // SPAN_FRAMES
     if count < 2:
         return SyncAnalysis(whole, [], [])
     starts = [SPAN_FRAMES * index for index in range(count)]
     kept = SPAN_FRAMES - WINDOW_FRAMES
-    spans = [summarise(shift_distances(video[s : s + kept], audio[s : s + kept])) for s in starts]
+    spans = [summarise_pair(video[s : s + kept], audio[s : s + kept]) for s in starts]
     return SyncAnalysis(whole, spans, [(s + SPAN_FRAMES / 2) / FPS for s in starts])
 
 

@@ -162,7 +162,7 @@ def test_windows_begin_after_the_first_picture_and_do_not_overlap() -> None:
 @torch.inference_mode()
 def test_videomae_has_the_published_size_and_reads_a_wrapped_file(tmp_path: Path) -> None:
     whole = empty(videomae.VideoMae, videomae.vit_g())
-    assert 2 * sum(parameter.numel() for parameter in whole.parameters()) == pytest.approx(2.0e9, rel=0.02)  # the file's size
+    assert 2 * sum(parameter.numel() for parameter in whole.parameters()) == pytest.approx(2.0e9, rel=0.02)
     tiny = videomae.VideoMaeConfig(width=32, layers=2, heads=4, inner=64, size=28, frames=4)
     state = random_like(empty(videomae.VideoMae, tiny))
     network = load_strict(empty(videomae.VideoMae, tiny), videomae.without_head({**state, "head.bias": torch.zeros(3)}), "V")

@@ -25,7 +25,7 @@ class _Coder:
     def __init__(self, codec: str, pixel_format: str, quality: int):
         self._codec, self._format, self._quality = codec, pixel_format, quality
         self._encoder: Any = None
-        self._decoder = av.CodecContext.create(codec, "r")
+        self._decoder: Any = av.CodecContext.create(codec, "r")
         self._count = 0
 
     def push(self, picture: np.ndarray) -> Iterator[np.ndarray]:
@@ -44,7 +44,7 @@ class _Coder:
             yield from (frame.to_ndarray(format="rgb24") for frame in self._decoder.decode(None))
 
     def _open(self, picture: np.ndarray) -> Any:
-        encoder = av.CodecContext.create(self._codec, "w")
+        encoder: Any = av.CodecContext.create(self._codec, "w")
         encoder.width, encoder.height, encoder.pix_fmt = picture.shape[1], picture.shape[0], self._format
         encoder.time_base, encoder.framerate = Fraction(1, FPS), Fraction(FPS)
         encoder.options = {"qmin": str(self._quality), "qmax": str(self._quality), "flags": "+qscale"}

@@ -151,19 +151,6 @@ def _ghostly(x: Tensor, severity: float, context: _Context) -> Tensor:
     return x + 0.5 * severity * (moved - x)
 
 
-def _torn(x: Tensor, severity: float, context: _Context) -> Tensor:
-    """Rows displaced by smooth random amounts: shapes that melt."""
-    height = x.shape[1]
-    wave = torch.randn(1, 1, 9, generator=context.generator)
-    shift = F.interpolate(wave, height, mode="linear", align_corners=True)[0, 0] * 7 * severity
-    columns = torch.arange(x.shape[2])[None] + shift[:, None]
-    low = columns.floor().long()
-    share = (columns - low)[None]
-    left = x.gather(2, low.clamp(0, x.shape[2] - 1)[None].expand(3, -1, -1))
-    right = x.gather(2, (low + 1).clamp(0, x.shape[2] - 1)[None].expand(3, -1, -1))
-    return left * (1 - share) + right * share
-
-
 def _exposed(x: Tensor, severity: float, context: _Context) -> Tensor:
     """Too dark or too bright, up to a factor of three."""
     factor = 1 + 2 * severity
@@ -197,7 +184,6 @@ DISTORTIONS = {
     "blocks": _blocky,
     "banding": _banded,
     "ghost": _ghostly,
-    "tearing": _torn,
 }
 TASTES = {"exposure": _exposed, "cast": _cast, "saturation": _saturated, "contrast": _flat, "framing": _framed}
 
