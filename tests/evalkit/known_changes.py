@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 SEED = 31_337
-CLIPS, SECONDS = 8, (3.0, 3.3)
+CLIPS, SECONDS = 6, (2.6, 2.8)
 Change = Callable[[np.ndarray, float], np.ndarray]
 """(pictures uint8 [n, H, W, 3], degree 0..1) -> pictures of the same shape."""
 
@@ -135,6 +135,10 @@ CHANGES: dict[str, Change] = {
 GRADES = (0.0, 0.25, 0.5, 1.0)
 
 
+TIMED = ("frozen", "shuffled", "slow", "shaken", "flashing")
+"""Changes in which the order of pictures counts; the others may be applied to a picture alone."""
+
+
 class Ladder:
     """Mean score of the truth clips under one change, grade by grade."""
 
@@ -145,39 +149,46 @@ class Ladder:
     def clip_scores(self, metric: str, change: str, grades: tuple[float, ...] = GRADES) -> list[float]:
         """Means over clips of a per-clip metric."""
         from evalkit.metrics import get_metric
-        from evalkit.metrics.extract import extract_arrays
 
         made = get_metric(metric)
         means = []
         for grade in grades:
-            values = []
-            for truth in self.truths:
-                frames = CHANGES[change](truth.frames, grade)
-                arrays = extract_arrays(frames, 25.0, truth.sound, truth.sample, made.extractors)
-                value = made.score(arrays, truth.sample).value
-                values.append(np.nan if value is None else value)
-            means.append(float(np.mean(values)))
+            found = self.features(made.extractors, change, grade)
+            values = [made.score(found[str(i)], truth.sample).value for i, truth in enumerate(self.truths)]
+            means.append(float(np.mean([np.nan if value is None else value for value in values])))
         return means
 
     @cache  # noqa: B019
-    def distances(self, metric: str, change: str, grades: tuple[float, ...] = GRADES) -> list[float]:
-        """Distance of the changed clips from the clips as they are; the first is the floor between two halves."""
+    def distances(self, metric: str, change: str, grades: tuple[float, ...] = GRADES[1:]) -> list[float]:
+        """Distance of the changed clips from the clips as they are."""
         from evalkit.metrics import get_metric
 
         made = get_metric(metric)
         real = self.features(made.extractors, None, 0.0)
-        first = made.score(real, real).details
-        floor = first.get("fd_real_split", first.get("kd_real_split"))
-        return [float(floor), *(made.score(self.features(made.extractors, change, g), real).value for g in grades[1:])]
+        return [
+            made.distance(*_rows(made, self.features(made.extractors, change, grade), real))[0] for grade in grades
+        ]
 
     @cache  # noqa: B019
     def features(self, extractors: tuple[str, ...], change: str | None, grade: float) -> dict[str, Any]:
-        """Features by clip and extractor."""
+        """Features by clip and extractor; where pictures stand alone, only those that are looked at are changed."""
+        from evalkit.metrics import get_extractor
         from evalkit.metrics.extract import extract_arrays
 
+        fps = max(get_extractor(name).rate_hz for name in extractors)
+        step = 1 if change in TIMED else round(25 / fps)
         return {
             str(index): extract_arrays(
-                CHANGES[change](truth.frames, grade) if change else truth.frames, 25.0, None, truth.sample, extractors
+                CHANGES[change](truth.frames[::step], grade) if change else truth.frames[::step],
+                25.0 / step,
+                truth.sound if step == 1 else None,
+                truth.sample,
+                extractors,
             )
             for index, truth in enumerate(self.truths)
         }
+
+
+def _rows(metric: Any, *sides: dict[str, Any]) -> list[list[np.ndarray]]:
+    """Feature rows of each side's clips, without the interval that a full score would draw."""
+    return [[metric.rows(arrays[metric.extractors[0]]) for arrays in side.values()] for side in sides]

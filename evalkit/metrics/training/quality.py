@@ -66,7 +66,7 @@ class QualityTask(Task):
                 for grade in GRADES:
                     generator = torch.Generator().manual_seed(3)
                     worse = [
-                        change(_unit(picture), grade, _Context(_unit(other), box, generator)).clamp(0, 1)
+                        change(_unit(picture), grade, Context(_unit(other), box, generator)).clamp(0, 1)
                         for picture, other, box in zip(clean, others, boxes, strict=True)
                     ]
                     ratings = rating_of(self.network(torch.stack(worse) * 2 - 1)).mean(0)
@@ -86,7 +86,7 @@ class QualityTask(Task):
             crf = int(torch.randint(16, 25, (1,), generator=generator))
             picture = torch.from_numpy(pictures_through_codec(picture.numpy()[None], crf))[0]
         box = self._train.face_boxes(clip)[moment]
-        context = _Context(_unit(frames[other]), box, generator)
+        context = Context(_unit(frames[other]), box, generator)
         x, taste = _unit(picture), 0.0
         if not happens(generator, CLEAN_SHARE + 0.2):
             name = _pick(TASTES, generator)
@@ -106,7 +106,7 @@ class QualityTask(Task):
         return recolour(x[None], 0.015, generator)[0].clamp(0, 1), (harm, taste)
 
 
-class _Context:
+class Context:
     """What a change may need besides the picture: another moment of the clip [3, H, W], the face box, the dice."""
 
     def __init__(self, other: Tensor, box: Tensor, generator: Generator):
@@ -118,26 +118,26 @@ def rating_of(logits: Tensor) -> Tensor:
     return logits.softmax(-1) @ torch.tensor(LEVEL_VALUES)
 
 
-def _blurred(x: Tensor, severity: float, context: _Context) -> Tensor:
+def _blurred(x: Tensor, severity: float, context: Context) -> Tensor:
     return blur(x[None], 0.2 + 2.6 * severity)[0] if severity > 0.01 else x
 
 
-def _coarse(x: Tensor, severity: float, context: _Context) -> Tensor:
+def _coarse(x: Tensor, severity: float, context: Context) -> Tensor:
     return lose_detail(x[None], 1 - 0.82 * severity)[0] if severity > 0.01 else x
 
 
-def _noisy(x: Tensor, severity: float, context: _Context) -> Tensor:
+def _noisy(x: Tensor, severity: float, context: Context) -> Tensor:
     return add_noise(x, 0.16 * severity, context.generator)
 
 
-def _blocky(x: Tensor, severity: float, context: _Context) -> Tensor:
+def _blocky(x: Tensor, severity: float, context: Context) -> Tensor:
     """Towards the means of 8 x 8 blocks, as a starved codec."""
     blocks = F.avg_pool2d(x[None], 8)
     flat = F.interpolate(blocks, scale_factor=8, mode="nearest")[0, :, : x.shape[1], : x.shape[2]]
     return x + 0.85 * severity * (flat - x)
 
 
-def _banded(x: Tensor, severity: float, context: _Context) -> Tensor:
+def _banded(x: Tensor, severity: float, context: Context) -> Tensor:
     """Fewer and fewer levels per channel."""
     if severity <= 0.01:
         return x
@@ -145,35 +145,35 @@ def _banded(x: Tensor, severity: float, context: _Context) -> Tensor:
     return (x * levels).round() / levels
 
 
-def _ghostly(x: Tensor, severity: float, context: _Context) -> Tensor:
+def _ghostly(x: Tensor, severity: float, context: Context) -> Tensor:
     """Mixed with another moment of the clip, moved a little: the trail of a generator that averages."""
     moved = torch.roll(context.other, (round(2 * severity), round(6 * severity)), (1, 2))
     return x + 0.5 * severity * (moved - x)
 
 
-def _exposed(x: Tensor, severity: float, context: _Context) -> Tensor:
+def _exposed(x: Tensor, severity: float, context: Context) -> Tensor:
     """Too dark or too bright, up to a factor of three."""
     factor = 1 + 2 * severity
     return x * factor if happens(context.generator, 0.5) else x / factor
 
 
-def _cast(x: Tensor, severity: float, context: _Context) -> Tensor:
+def _cast(x: Tensor, severity: float, context: Context) -> Tensor:
     direction = torch.randn(3, generator=context.generator)
     direction = direction - direction.mean()
     return x + 0.32 * severity * (direction / direction.abs().max())[:, None, None]
 
 
-def _saturated(x: Tensor, severity: float, context: _Context) -> Tensor:
+def _saturated(x: Tensor, severity: float, context: Context) -> Tensor:
     grey = x.mean(0, keepdim=True)
     return grey + (x - grey) * (1 - 0.95 * severity if happens(context.generator, 0.5) else 1 + 2 * severity)
 
 
-def _flat(x: Tensor, severity: float, context: _Context) -> Tensor:
+def _flat(x: Tensor, severity: float, context: Context) -> Tensor:
     """Contrast lost towards the picture's own mean."""
     return x.mean() + (x - x.mean()) * (1 - 0.8 * severity)
 
 
-def _framed(x: Tensor, severity: float, context: _Context) -> Tensor:
+def _framed(x: Tensor, severity: float, context: Context) -> Tensor:
     return reframe(x, context.box, severity, context.generator)
 
 
