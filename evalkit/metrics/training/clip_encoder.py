@@ -1,8 +1,9 @@
 """Recipe of the nano clip encoder: motion of known kinds and degrees, looks of known damage, and whose clip it is.
 
 Each training clip of 16 pictures is seen three times: as it is, as another moment of the same character, and altered in
-its motion or its looks by a known amount. The features must tell which alteration and how much, which motion class the
-clip belongs to, and find the same character again. Nothing of the heads is shipped; distances use the features.
+its motion or its looks by a known amount. The features must tell which alteration and how much, find the same character
+again, and hardly differ between two moments of one character: what is said at a moment is no matter of quality. Nothing of
+the heads is shipped; distances use the features.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from evalkit.metrics.training.loop import Task
 
 CHARACTERS_PER_STEP = 16
 TEMPERATURE = 0.1
-WEIGHTS = {"degree": 4.0, "kind": 0.5, "same": 0.5, "class": 0.2}
+WEIGHTS = {"degree": 6.0, "kind": 0.5, "steady": 2.0, "same": 0.5, "class": 0.2}
 GRADES = (0.0, 0.25, 0.5, 1.0)
 EMBEDDING = 64
 
@@ -96,6 +97,7 @@ class ClipTask(Task):
         return {
             "degree": F.smooth_l1_loss(self.extra["degree"](features), truth, beta=0.1),
             "kind": F.cross_entropy(self.extra["kind"](features), torch.cat([none, kinds])),
+            "steady": F.mse_loss(plain, other),
             "same": F.cross_entropy(first @ second.T / TEMPERATURE, torch.arange(len(clips))),
             "class": F.cross_entropy(self.extra["style"](plain), styles)
             + F.cross_entropy(self.extra["composition"](plain), compositions),
