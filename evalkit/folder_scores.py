@@ -30,7 +30,7 @@ from evalkit.store import write_text
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
 SOUND_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus", *VIDEO_SUFFIXES)
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-NEEDS_MORE = ("mouth_correlation",)
+NEEDS_MORE = ("mouth_correlation", "lip_closure")
 """Metrics that need a truth no folder has."""
 DONE, FAILED = "done", "failed"
 Progress = Callable[[int, int, str], None]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalkit.definition import DatasetInfo, Definition, MethodInfo, MetricInfo, SampleInfo
+from evalkit.experiments import COLD, LIVE, OFFLINE, SOAK, SWITCH, SpeedProtocol
 from evalkit.fingerprint import differing_fields, digest
 from evalkit.methods.base import CONTROL, VIDEO
 from evalkit.records import DONE, FAILED, GENERATE, INVALID, SCORE, SET, SPEED, Key, Record
@@ -15,11 +17,14 @@ from evalkit.store import Store
 
 MISSING, STALE = "missing", "stale"
 STATES = (DONE, MISSING, STALE, FAILED, INVALID)
-STRESS_STREAM = "stress_stream"
+STRESS_STREAM, STRESS_WINDOWS = "stress_stream", "stress_windows"
+POSITIONS = "positions"
 REAL = "truth"
 """The control whose videos are the real side of set metrics."""
 GENERATE_PROTOCOL = "1"
 MAX_ATTEMPTS = 3
+BLOCK_MEDIA_S = 0.48
+SWITCH_PERIOD_S = 6.0  # about what one silence and one utterance of a switch scenario take
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,38 @@ class Plan:
         """The records that a run would make now."""
         return [item for item in self.of(kind) if item.is_due(retry_failed)]
 
+    def shard(self, number: int, count: int) -> Plan:
+        """The share of shard `number` of `count`: every clip lies in one of them, with all its scores.
+
+        Set metrics lie in none: they need the clips of all shards.
+        """
+        return Plan([item for item in self.items if item.key.kind != SET and shard_of(item.key, count) == number])
+
     def is_complete(self) -> bool:
         """Whether every wanted record is done (or found invalid, which is a result too)."""
         return all(item.state in (DONE, INVALID) for item in self.items)
+
+
+def window_sample(sample: str, begin_s: int) -> str:
+    """The sample id of a window of a stream's drift curve."""
+    return f"{sample}.t{begin_s:06d}"
+
+
+def window_begin_s(window: str) -> int:
+    """Where such a window begins."""
+    return int(window.rpartition(".t")[2])
+
+
+def streamed_sample(dataset: str, sample: str) -> str:
+    """The sample whose stream a segment or a window is cut from."""
+    return sample.rpartition(".t")[0] if dataset == STRESS_WINDOWS else sample
+
+
+def shard_of(key: Key, count: int) -> int:
+    """1 ... count. The set does not enter: segments stay with the stream they are cut from."""
+    sample = streamed_sample(key.dataset, key.sample)
+    mark = hashlib.sha256(f"{key.method}/{sample}/{key.seed}".encode()).digest()
+    return 1 + int.from_bytes(mark[:8], "big") % count
 
 
 def make_plan(store: Store, definition: Definition) -> Plan:
@@ -144,10 +178,10 @@ def set_inputs(metric: MetricInfo, made: Mapping[str, str], real: Mapping[str, s
     }
 
 
-def speed_inputs(definition: Definition, method: MethodInfo, set_digest: str) -> dict[str, Any]:
+def speed_inputs(definition: Definition, method: MethodInfo, set_digest: str, scenario: str = OFFLINE) -> dict[str, Any]:
     """What a speed measurement is made from."""
     assert definition.speed is not None
-    return {**method_inputs(method), "protocol": asdict(definition.speed), "dataset": set_digest}
+    return {**method_inputs(method), "protocol": definition.speed.asked(scenario), "dataset": set_digest}
 
 
 def video_sha256(record: Record | None) -> str:
@@ -169,9 +203,22 @@ def _generations(store: Store, definition: Definition) -> Iterable[Item]:
     if definition.stress is not None:
         yield from _stress_generations(store, definition)
         return
-    for method, dataset, sample, seed in wanted_clips(definition):
+    for method, dataset, sample, seed in wanted_clips(definition) if definition.has_clips else ():
         key = Key(GENERATE, method.name, dataset.name, sample.id, seed)
         yield classify(store, key, generate_inputs(method, sample, seed), sample.duration_s)
+    yield from _positions(store, definition)
+
+
+def _positions(store: Store, definition: Definition) -> Iterable[Item]:
+    """Where attention's positions stand in the first blocks of a stream: one record per method that makes blocks."""
+    sample = next((one for dataset in definition.datasets for one in dataset.samples), None)
+    if sample is None or not definition.positions:
+        return
+    for method in definition.runnable():
+        if method.kind != CONTROL:
+            key = Key(GENERATE, method.name, POSITIONS, sample.id, definition.seeds[0])
+            inputs = {**generate_inputs(method, sample, definition.seeds[0]), "blocks": definition.positions}
+            yield classify(store, key, inputs, BLOCK_MEDIA_S * definition.positions)
 
 
 def _stress_generations(store: Store, definition: Definition) -> Iterable[Item]:
@@ -179,14 +226,18 @@ def _stress_generations(store: Store, definition: Definition) -> Iterable[Item]:
     assert definition.stress is not None
     stream_s = definition.stress.stream_s
     streams: dict[Key, Item] = {}
+    stream_inputs: dict[Key, dict[str, Any]] = {}
     for method, dataset, sample, seed in wanted_clips(definition):
-        stream_key = Key(GENERATE, method.name, STRESS_STREAM, sample.id, seed)
+        stream_key = Key(GENERATE, method.name, STRESS_STREAM, streamed_sample(dataset.name, sample.id), seed)
         inputs = {**generate_inputs(method, sample, seed), "stream_s": stream_s}
         if stream_key not in streams:
+            stream_inputs[stream_key] = inputs
             streams[stream_key] = classify(store, stream_key, inputs, stream_s)
             yield streams[stream_key]
         key = Key(GENERATE, method.name, dataset.name, sample.id, seed)
-        cut = {"stream": digest(inputs), "segment": dataset.name}
+        cut = {"stream": digest(stream_inputs[stream_key]), "segment": dataset.name}
+        if dataset.name == STRESS_WINDOWS:
+            cut["window"] = sample.id
         item = classify(store, key, cut, sample.duration_s)
         if item.is_due() and streams[stream_key].state == FAILED:
             item = Item(key, cut, MISSING, "the stream failed", is_ready=False)
@@ -198,16 +249,34 @@ def _speeds(store: Store, definition: Definition) -> Iterable[Item]:
     dataset = definition.dataset(protocol.dataset) if protocol else None
     if protocol is None or dataset is None:
         return
-    media_s = protocol.discarded_clips * protocol.discarded_s + protocol.repeats * protocol.clip_s
-    for method in definition.runnable():
-        if method.kind != CONTROL:
-            key = Key(SPEED, method.name, dataset.name, scenario=protocol.name)
-            yield classify(store, key, speed_inputs(definition, method, dataset.digest), media_s)
+    systems = [method for method in definition.runnable() if method.kind != CONTROL]
+    for scenario in protocol.scenarios:
+        # Repeats before methods: fresh processes of different methods take turns, so that a slow spell hits all alike.
+        for repeat in range(1, protocol.repeats + 1) if protocol.is_fresh else (0,):
+            for method in systems:
+                key = Key(SPEED, method.name, dataset.name, scenario=protocol.record_name(scenario, repeat))
+                inputs = speed_inputs(definition, method, dataset.digest, scenario)
+                yield classify(store, key, inputs, _speed_media_s(protocol, scenario))
+
+
+def _speed_media_s(protocol: SpeedProtocol, scenario: str) -> float:
+    """Seconds of video that a scenario makes, for time limits and progress."""
+    repeats = 1 if protocol.is_fresh else protocol.repeats
+    discarded = protocol.discarded_clips * protocol.discarded_s
+    probes = 2 * protocol.clip_s * len({"caching", "unseen"} & set(protocol.probes))
+    lengths = {
+        OFFLINE: repeats * protocol.clip_s + probes,
+        LIVE: repeats * protocol.live_s,
+        SWITCH: repeats * protocol.switches * SWITCH_PERIOD_S,
+        SOAK: repeats * protocol.soak_s,
+        COLD: repeats * protocol.discarded_s,
+    }
+    return discarded + lengths[scenario]
 
 
 def _scores(store: Store, definition: Definition, clips: list[Item]) -> Iterable[Item]:
     states = {item.key: item for item in clips}
-    for method, dataset, sample, seed in wanted_clips(definition):
+    for method, dataset, sample, seed in wanted_clips(definition) if definition.has_clips else ():
         clip_key = Key(GENERATE, method.name, dataset.name, sample.id, seed)
         clip = states[clip_key]
         sha256 = video_sha256(store.read(clip_key)) if clip.state == DONE else ""
@@ -227,7 +296,7 @@ def _sets(store: Store, definition: Definition, clips: list[Item]) -> Iterable[I
     """One record per method, set and set metric, once every clip of the method and of the truth is settled."""
     metrics = definition.measured_sets()
     real = definition.method(REAL)
-    if not metrics or real is None or not real.is_runnable:
+    if not metrics or not definition.has_clips or real is None or not real.is_runnable:
         return
     states = {item.key: item for item in clips}
     for dataset in definition.datasets:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from evalkit import measures
 from evalkit.definition import Definition
 from evalkit.plan import Item, Plan
 from evalkit.records import DONE, FAILED, INVALID, SCORE, SET, SPEED, Record
+from evalkit.speed import merge
 from evalkit.stats import mean_over_seeds
 from evalkit.store import Store
 
@@ -44,9 +46,13 @@ class Results:
 
     definition: Definition
     groups: Mapping[tuple[str, str, str], Group]
-    speeds: Mapping[str, tuple[Item, Record | None]]
+    speeds: Mapping[tuple[str, str], tuple[Item | None, Record | None]]
     scores: list[Record]
     sets: Mapping[tuple[str, str, str], tuple[Item, Record | None]] = field(default_factory=dict)
+
+    def speed(self, method: str, metric: str) -> tuple[Item | None, Record | None]:
+        """The plan's item and the record behind a speed column of a method."""
+        return self.speeds.get((method, measures.SPEED_COLUMNS[metric].scenario), (None, None))
 
 
 def collect(store: Store, definition: Definition, plan: Plan) -> Results:
@@ -64,14 +70,33 @@ def collect(store: Store, definition: Definition, plan: Plan) -> Results:
             continue
         group.reasons[key.sample, key.seed] = _reason(item, record)
         group.failed += item.state == FAILED
-    speeds = {
-        item.key.method: (item, store.read(item.key) if item.state in (DONE, INVALID) else None) for item in plan.of(SPEED)
-    }
     sets = {
         (item.key.method, item.key.dataset, item.key.metric): (item, store.read(item.key) if item.state == DONE else None)
         for item in plan.of(SET)
     }
-    return Results(definition, groups, speeds, scores, sets)
+    return Results(definition, groups, _speeds(store, definition, plan), scores, sets)
+
+
+def _speeds(store: Store, definition: Definition, plan: Plan) -> dict[tuple[str, str], tuple[Item | None, Record | None]]:
+    """By method and scenario; repeats that have records of their own are put together once all are there."""
+    found: dict[tuple[str, str], list[Item]] = {}
+    for item in plan.of(SPEED):
+        assert definition.speed is not None
+        scenario, _ = definition.speed.scenario_of(item.key.scenario)
+        found.setdefault((item.key.method, scenario), []).append(item)
+    return {key: _together(store, definition, key[1], items) for key, items in found.items()}
+
+
+def _together(store: Store, definition: Definition, scenario: str, items: list[Item]) -> tuple[Item | None, Record | None]:
+    waiting = next((item for item in items if item.state not in (DONE, INVALID)), None)
+    if waiting is not None:
+        return waiting, None
+    records = [record for item in items if (record := store.read(item.key)) is not None]
+    if len(items) == 1 or not records:
+        return items[0], records[0] if records else None
+    assert definition.speed is not None
+    merged = replace(records[0], outputs=merge([one.outputs for one in records], definition.speed, scenario))
+    return items[0], merged
 
 
 def _reason(item: Item, record: Record | None) -> str:

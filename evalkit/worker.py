@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from evalkit.environment import EnvironmentBlock
-from evalkit.errors import brief, is_disk_full, without_paths
-from evalkit.jobs import JobSpec, Part, WorkItem, log_path, spec_path
+from evalkit.errors import DISK_FULL_EXIT, brief, is_disk_full, without_paths
+from evalkit.jobs import JobSpec, WorkItem, failed_record, log_path, spec_path
 from evalkit.makers import Maker, make_maker
 from evalkit.plugins import load_plugins
-from evalkit.records import FAILED, Failure, Record
+from evalkit.records import Failure
 from evalkit.store import Store, full_message
 
-DISK_FULL_EXIT = 3
 TAIL_CHARS = 4000
 
 
@@ -83,11 +82,6 @@ class Worker:
         self.events.flush()
 
 
-def failed_record(part: Part, failure: Failure) -> Record:
-    """The record of an attempt that gave nothing."""
-    return Record(part.key, part.fingerprint, FAILED, part.inputs, error=failure, attempts=part.attempts + 1)
-
-
 def _failure(error: Exception, job_id: str) -> Failure:
     tail = "".join(traceback.format_exception(error))[-TAIL_CHARS:]
     log = log_path(Path(), job_id).as_posix()
@@ -114,6 +108,10 @@ def main(arguments: list[str]) -> None:
     worker = Worker(Path(arguments[0]), arguments[1], events)
     threading.Thread(target=_listen, args=(orders, worker.is_busy), daemon=True).start()
     worker.serve(orders)
+    # Every record is on the disk. Taking networks and their threads apart in order only takes time.
+    events.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from evalkit.jobs import STRESS, JobSpec
 from evalkit.makers.base import Maker
+from evalkit.plan import POSITIONS
 from evalkit.records import GENERATE, SET, SPEED
 from evalkit.store import Store
 
@@ -20,6 +21,10 @@ def make_maker(store: Store, spec: JobSpec) -> Maker:
         from evalkit.makers.speed_runs import SpeedMaker
 
         return SpeedMaker(store)
+    if spec.kind == POSITIONS:
+        from evalkit.makers.positions import PositionsMaker
+
+        return PositionsMaker(store)
     if spec.kind == STRESS:
         from evalkit.makers.streams import StreamMaker
 

@@ -22,6 +22,7 @@ _METRICS: dict[str, str] = {
     "dino_s": "evalkit.metrics.dino_s:DinoS",
     "identity_drift": "evalkit.metrics.dino_s:IdentityDrift",
     "mouth_correlation": "evalkit.metrics.mouth:MouthCorrelation",
+    "lip_closure": "evalkit.metrics.lip_closure:LipClosure",
     "colour_drift": "evalkit.metrics.pixels:ColourDrift",
     "motion": "evalkit.metrics.pixels:Motion",
     "jerk": "evalkit.metrics.pixels:Jerk",

@@ -102,7 +102,8 @@ def nano_metrics() -> list[str]:
     """Every metric that runs without official weights and without a truth, per clip and per set."""
     from evalkit.measures import describe_name
 
-    return [name for name in metric_names() if not describe_name(name).reason and name != "mouth_correlation"]
+    needs_truth = ("mouth_correlation", "lip_closure")
+    return [name for name in metric_names() if not describe_name(name).reason and name not in needs_truth]
 
 
 def score_all(video: Path, names: list[str]) -> dict[str, float | None]:
