@@ -78,7 +78,9 @@ def _row(shelf: WeightsFolder, entry: OfficialWeights, rehash: bool) -> dict[str
 
 
 def _size(count: int | None) -> str:
-    value = float(count or 0)
+    if not count:
+        return "size ?"
+    value = float(count)
     for unit in ("B", "kB", "MB"):
         if value < 1000:
             return f"{value:.0f} {unit}"

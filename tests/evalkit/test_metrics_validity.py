@@ -43,7 +43,7 @@ def falls(values: list[float], least_step: float, least_total: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "least_step", "least_total"), [("blur", 0.2, 1.5), ("noise", 0.2, 1.5), ("blocks", 0.3, 1.5)]
+    ("change", "least_step", "least_total"), [("blur", 0.2, 2.2), ("noise", 0.3, 2.2), ("blocks", 0.35, 2.3)]
 )
 def test_iqa_falls_with_damage(ladder: Ladder, change: str, least_step: float, least_total: float) -> None:
     falls(ladder.clip_scores("iqa", change), least_step, least_total)
@@ -51,18 +51,18 @@ def test_iqa_falls_with_damage(ladder: Ladder, change: str, least_step: float, l
 
 @pytest.mark.parametrize(
     ("change", "least_step", "least_total"),
-    [("exposure", 0.3, 1.5), ("colour", 0.2, 1.5), ("saturation", 0.2, 1.0), ("framing", 0.1, 0.8)],
+    [("exposure", 0.5, 2.2), ("colour", 0.2, 2.0), ("saturation", 0.2, 2.0), ("framing", 0.01, 1.7)],
 )
 def test_ase_falls_with_bad_taste(ladder: Ladder, change: str, least_step: float, least_total: float) -> None:
     falls(ladder.clip_scores("ase", change), least_step, least_total)
 
 
 def test_each_rating_leaves_the_others_matters_alone(ladder: Ladder) -> None:
-    """Blur is no matter of taste; a nearer view is no damage. Half as much as the own effect is allowed."""
+    """Blur is no matter of taste; a cast is no damage. A quarter of the own effect is allowed."""
     for own, other, change in (("iqa", "ase", "blur"), ("iqa", "ase", "blocks"), ("ase", "iqa", "colour")):
         effect = ladder.clip_scores(own, change)[0] - ladder.clip_scores(own, change)[2]
         leak = ladder.clip_scores(other, change)[0] - ladder.clip_scores(other, change)[2]
-        assert leak < 0.5 * effect, (own, change, leak, effect)
+        assert leak < 0.25 * effect, (own, change, leak, effect)
 
 
 @pytest.mark.parametrize(("change", "least_total"), [("blur", 0.3), ("noise", 0.2), ("colour", 0.2), ("exposure", 0.2)])

@@ -61,6 +61,7 @@ def draw_clip() -> None:
             sound = np.frombuffer(file.readframes(file.getnframes()), "<i2")
         FOLDER.mkdir(exist_ok=True)
         _write(frames, sound)
+        assert sample.face_box is not None  # every sample of the drawn world has one
         EXPECTED.write_text(json.dumps({"face_box": [round(v, 4) for v in sample.face_box], "values": {}}) + "\n")
 
 
