@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from evalkit.experiments import (
     DOWN,
+    NEITHER,
     SCENARIOS,
     UP,
     ZERO,
@@ -33,8 +34,13 @@ OFFSET = Column("sync_offset", "Offset", ZERO, digits=1, unit="frames", in_paper
 MOUTH = Column("mouth_correlation", "Mouth r", UP, digits=3, in_paper=False)
 
 CLOSURE = Column("lip_closure", "Lips shut at p, b, m", UP, in_paper=False)
+MOTION = Column("motion", "Motion", NEITHER, unit="%/s", in_paper=False)
+FID = Column("fid", "FID", DOWN, in_paper=False)
+KID = Column("kid", "KID", DOWN, digits=4, in_paper=False)
+FVD = Column("fvd", "FVD", DOWN, in_paper=False)
 
-METRICS = ("ase", "iqa", "sync_c", "sync_d", "sync_offset", "dino_s", "mouth_correlation", "lip_closure")
+METRICS = ("ase", "iqa", "sync_c", "sync_d", "sync_offset", "dino_s", "mouth_correlation", "lip_closure", "motion")
+SET_METRICS = ("fid", "kid", "fvd")
 SETS = ("genbench_short", "genbench_long")
 NO_ADAPTER = "no adapter for this system yet"
 
@@ -70,7 +76,7 @@ def table2() -> Experiment:
     table = Table(
         name="table2",
         title="Quality and speed on GenBench (the paper's Table 2)",
-        columns=(ASE, IQA, SYNC_C, SYNC_D, DINO_S, FPS, extra, OFFSET, MOUTH, CLOSURE),
+        columns=(ASE, IQA, SYNC_C, SYNC_D, DINO_S, FPS, extra, OFFSET, MOUTH, CLOSURE, MOTION, FID, KID, FVD),
         rows=(*RIVALS, OURS, *CONTROLS),
         datasets=SETS,
         paper_table="Table 2",
@@ -80,7 +86,7 @@ def table2() -> Experiment:
         title="Comparison with existing systems (Table 2)",
         methods=("live_avatar", "truth", "truth_swapped", "truth_shifted"),
         datasets=SETS,
-        metrics=METRICS,
+        metrics=(*METRICS, *SET_METRICS),
         tables=(table,),
         speed=SpeedProtocol(),
     )
@@ -92,8 +98,8 @@ FULL_STREAM = Segments(windows=100)
 SINK_TABLE = Table(
     name="table4",
     title="Rolling sink frame (the paper's Table 4)",
-    columns=(ASE, IQA, SYNC_C, DINO_S, MOUTH),
-    rows=(NO_AAS, NO_ROLLING_ROPE, NO_HISTORY_CORRUPT, OURS),
+    columns=(ASE, IQA, SYNC_C, DINO_S, MOUTH, MOTION),
+    rows=(NO_AAS, NO_ROLLING_ROPE, NO_HISTORY_CORRUPT, OURS, *CONTROLS),
     datasets=SETS,
     paper_table="Table 4",
 )
@@ -101,7 +107,7 @@ CACHE_TABLE = Table(
     name="table6",
     title="Clean cache against timestep-forcing (the paper's Table 6)",
     columns=(ASE, IQA, SYNC_C, SYNC_D, DINO_S, FPS, TTFF, OFFSET, MOUTH),
-    rows=(CLEAN_KV, Row("live_avatar", "Timestep-forcing (ours)")),
+    rows=(CLEAN_KV, Row("live_avatar", "Timestep-forcing (ours)"), *CONTROLS),
     datasets=SETS,
     paper_table="Table 6",
 )
@@ -113,7 +119,7 @@ def table4() -> Experiment:
     return Experiment(
         name="table4",
         title="Rolling sink frame on long clips (Table 4)",
-        methods=("live_avatar", NO_AAS.method, NO_ROLLING_ROPE.method),
+        methods=("live_avatar", NO_AAS.method, NO_ROLLING_ROPE.method, *(row.method for row in CONTROLS)),
         datasets=SETS,
         metrics=METRICS,
         tables=(SINK_TABLE,),
@@ -126,7 +132,7 @@ def table6() -> Experiment:
     return Experiment(
         name="table6",
         title="Clean cache against timestep-forcing (Table 6)",
-        methods=("live_avatar", CLEAN_KV.method),
+        methods=("live_avatar", CLEAN_KV.method, *(row.method for row in CONTROLS)),
         datasets=SETS,
         metrics=METRICS,
         tables=(CACHE_TABLE,),
@@ -140,7 +146,7 @@ def ablations() -> Experiment:
     return Experiment(
         name="ablations",
         title="Ablations of the streaming rollout (Tables 4 and 6)",
-        methods=("live_avatar", CLEAN_KV.method, NO_AAS.method, NO_ROLLING_ROPE.method),
+        methods=("live_avatar", CLEAN_KV.method, NO_AAS.method, NO_ROLLING_ROPE.method, *(row.method for row in CONTROLS)),
         datasets=SETS,
         metrics=METRICS,
         tables=(SINK_TABLE, CACHE_TABLE),

@@ -51,6 +51,21 @@ LIST_EXAMPLES = "examples:\n  python -m evalkit list\n  python -m evalkit list m
 DOCTOR_EXAMPLES = "example:\n  python -m evalkit doctor table2 --out runs/table2-quick\n"
 
 
+SCORE_EXAMPLES = """\
+examples:
+  python -m evalkit score videos
+  python -m evalkit score videos --audio voices --portraits pictures --real real_videos --out scores
+  python -m evalkit score videos --metrics sync_c,dino_s --backbones official --metric-weights weights
+  python -m evalkit score runs/table2-quick --metrics sync_c
+"""
+WEIGHTS_EXAMPLES = """\
+examples:
+  python -m evalkit weights list
+  python -m evalkit weights get syncnet inception
+  python -m evalkit weights verify
+"""
+
+
 def run_example(verb: str, more: str = "") -> str:
     """The example of a verb that works on a finished run."""
     return f"example:\n  python -m evalkit {verb} runs/table2-quick{more}\n"
@@ -104,10 +119,11 @@ def build_parser() -> argparse.ArgumentParser:
     _placing(run)
     status = _verb(verbs, "status", "status", "counts, rate, time left and failing records", run_example("status"))
     _run_folder(status)
-    score = _verb(verbs, "score", "score", "compute missing or stale scores only", run_example("score", " --metrics sync_c"))
+    score = _verb(verbs, "score", "score", "score any folder of videos, or a run's missing or stale records", SCORE_EXAMPLES)
     _run_folder(score)
     _placing(score)
     score.add_argument("--force", action="store_true", help="compute all selected scores again, from stored features")
+    _any_folder(score)
     table = _verb(verbs, "table", "table", "print tables with intervals and denominators", run_example("table", " --json"))
     _run_folder(table)
     table.add_argument("--format", choices=("md", "csv", "tex"), default="md", help="default: md")
@@ -126,6 +142,14 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--to", type=Path, metavar="FOLDER", help="write there, with all that the page links to")
     report.add_argument("--figures", action="store_true", help="write SVG, PDF and PNG files instead of a page")
     report.add_argument("--index", type=Path, metavar="FILE.html", help="also write a page over all these runs, with trends")
+    about = "list, get or verify the official networks of the metrics"
+    weights = _verb(verbs, "weights", "weights", about, WEIGHTS_EXAMPLES)
+    weights.add_argument("action", choices=("list", "get", "verify"))
+    weights.add_argument("ids", nargs="*", metavar="ID", help="such as syncnet; default for list and verify: all")
+    weights.add_argument(
+        "--metric-weights", default="", metavar="FOLDER", help="default: $EVALKIT_WEIGHTS or ~/.cache/evalkit"
+    )
+    weights.add_argument("--json", action="store_true", help="print JSON instead of text")
     verify = _verb(verbs, "verify", "verify", "hash every artefact again and list what is missing", run_example("verify"))
     _run_folder(verify)
     return parser
@@ -165,8 +189,17 @@ def _gate(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, such as runs/table2-quick")
+    parser.add_argument("run", type=Path, metavar="FOLDER", help="a run folder, such as runs/table2-quick")
     _selections(parser)
+
+
+def _any_folder(parser: argparse.ArgumentParser) -> None:
+    """What belongs to videos that no run made; files are matched by name without suffix."""
+    group = parser.add_argument_group("a folder of videos")
+    group.add_argument("--audio", type=Path, metavar="FOLDER", help="voices, heard instead of the videos' own sound")
+    group.add_argument("--portraits", type=Path, metavar="FOLDER", help="pictures for Dino-S; else each first picture")
+    group.add_argument("--real", type=Path, metavar="FOLDER", help="real videos, for FID, KID and FVD")
+    group.add_argument("--boxes", type=Path, metavar="FILE", help="JSON of relative face boxes [x0, y0, x1, y1] by name")
 
 
 def _selections(parser: argparse.ArgumentParser) -> None:
@@ -182,6 +215,24 @@ def _selections(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dtype", default="", choices=("float32", "bfloat16"), help="default: as the device suits")
     group.add_argument("--fp8", action="store_true", help="the generator's linear layers in 8 bits")
     group.add_argument("--offload", action="store_true", help="text encoder and transformer blocks wait in host memory")
+    networks = parser.add_argument_group("networks of the metrics")
+    networks.add_argument(
+        "--backbones", choices=("nano", "official", "auto"), default="", help="default: nano; auto with --profile s2v-14b"
+    )
+    networks.add_argument(
+        "--metric-weights",
+        default="",
+        metavar="FOLDER",
+        help="official weights; default: $EVALKIT_WEIGHTS or ~/.cache/evalkit",
+    )
+    networks.add_argument("--metric-device", default="", metavar="DEVICE", help="of official networks; default: as --device")
+    networks.add_argument(
+        "--metric-python",
+        action="append",
+        default=[],
+        metavar="EXTRACTOR=PYTHON",
+        help="run an extractor in another interpreter, such as quality=envs/qalign/bin/python",
+    )
     group.add_argument("--out", type=Path, metavar="RUN", help="run folder; default: runs/EXPERIMENT-SUITE")
     group.add_argument("--seconds", type=float, help="length of a stress stream; default: 10010")
     group.add_argument("--json", action="store_true", help="print JSON instead of text")

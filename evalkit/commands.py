@@ -33,11 +33,12 @@ from evalkit.gates import Result as GateResult
 from evalkit.generator import GeneratorSetup
 from evalkit.measures import metric_names
 from evalkit.names import unknown
+from evalkit.network_options import metric_setup, weights_folder
 from evalkit.plan import make_plan
 from evalkit.plugins import load_plugins
 from evalkit.power import plan_lines
 from evalkit.progress import Console
-from evalkit.records import DONE, GENERATE, INVALID, SCORE, SPEED
+from evalkit.records import DONE, GENERATE, INVALID, SCORE, SET, SPEED
 from evalkit.resolve import Selection, narrow, resolve
 from evalkit.store import Store, read_json
 
@@ -97,7 +98,7 @@ def plan(options: argparse.Namespace) -> int:
         "methods": [one.name for one in definition.runnable()],
         "datasets": [_set_summary(folder, definition, one.name) for one in definition.datasets],
         "metrics": [{"name": one.name, "reason": one.reason or None} for one in definition.metrics],
-        "counts": {kind: made.counts(kind) for kind in (GENERATE, SPEED, SCORE)},
+        "counts": {kind: made.counts(kind) for kind in (GENERATE, SPEED, SCORE, SET)},
         "due": [
             {"record": item.key.path, "state": item.state, "reason": item.reason}
             for item in made.items
@@ -124,7 +125,7 @@ def list_names(options: argparse.Namespace) -> int:
         raise unknown("list", options.what, listing.TABLES)
     tables = listing.TABLES
     wanted = [options.what] if options.what else list(tables)
-    content = {name: tables[name](options.profile, _generator(options)) for name in wanted}
+    content = {name: tables[name](_selection(options)) for name in wanted}
     lines = []
     for name, rows in content.items():
         lines.append(name)
@@ -148,6 +149,15 @@ def doctor(options: argparse.Namespace) -> int:
     return BAD_DEFINITION if failed else COMPLETE
 
 
+def weights(options: argparse.Namespace) -> int:
+    """`weights list|get|verify [ID ...]`."""
+    from evalkit.weights_command import run_weights
+
+    content, lines, is_good = run_weights(options.action, options.ids, weights_folder(options.metric_weights))
+    _print(options, content, lines)
+    return COMPLETE if is_good else WITH_FAILURES
+
+
 def status(options: argparse.Namespace) -> int:
     """`status RUN`."""
     from evalkit.status import run_status, status_lines
@@ -158,7 +168,14 @@ def status(options: argparse.Namespace) -> int:
 
 
 def score(options: argparse.Namespace) -> int:
-    """`score RUN`."""
+    """`score RUN`, or `score FOLDER` of any videos."""
+    if options.run.is_dir() and not (options.run / EXPERIMENT_FILE).is_file():
+        from evalkit.score_command import score_any_folder
+
+        return score_any_folder(options, metric_setup(options, default="auto"))
+    given = [name for name in ("audio", "portraits", "real", "boxes") if getattr(options, name)]
+    if given and options.run.is_dir():
+        raise EvalkitError(f"{options.run} is a run folder; --{given[0]} is for folders of videos that no run made")
     definition = _narrowed(options)
     finished = score_run(options.run, definition, _options(options), Console(), options.force)
     _tell_end(options, options.run, finished)
@@ -270,6 +287,7 @@ def _selection(options: argparse.Namespace) -> Selection:
         seconds=options.seconds,
         plugins=tuple(str(Path(one).resolve()) for one in options.plugin),
         generator=_generator(options),
+        metric_setup=metric_setup(options),
     )
 
 
@@ -313,7 +331,7 @@ def _narrowed(options: argparse.Namespace) -> Definition:
 
 
 def _tell_end(options: argparse.Namespace, folder: Path, finished: Finished, more: Sequence[str] = ()) -> None:
-    counts = {kind: finished.plan.counts(kind) for kind in (GENERATE, SPEED, SCORE) if finished.plan.of(kind)}
+    counts = {kind: finished.plan.counts(kind) for kind in (GENERATE, SPEED, SCORE, SET) if finished.plan.of(kind)}
     content = {
         "run": str(folder),
         "exit_code": finished.exit_code,

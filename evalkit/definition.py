@@ -10,6 +10,7 @@ from typing import Any
 from evalkit.errors import PrerequisiteMissingError
 from evalkit.experiments import Column, Row, Segments, SpeedProtocol, Table
 from evalkit.generator import GeneratorSetup
+from evalkit.metric_setup import MetricSetup
 from evalkit.records import SCHEMA_VERSION, dumps
 from evalkit.store import read_json, write_text
 
@@ -87,6 +88,8 @@ class MetricInfo:
     in_paper: bool = True
     reason: str = ""
     is_left_out: bool = False
+    is_set: bool = False
+    """One number for all videos of a method together, against the set's real videos."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ class Definition:
     packages: dict[str, str] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     generator: GeneratorSetup = field(default_factory=GeneratorSetup)
+    metric_setup: MetricSetup = field(default_factory=MetricSetup)
     selection: dict[str, Any] = field(default_factory=dict)
 
     def runnable(self) -> list[MethodInfo]:
@@ -124,7 +128,11 @@ class Definition:
 
     def measured(self) -> list[MetricInfo]:
         """The metrics that score clips in this run."""
-        return [metric for metric in self.metrics if metric.extractors and not metric.reason]
+        return [metric for metric in self.metrics if metric.extractors and not metric.reason and not metric.is_set]
+
+    def measured_sets(self) -> list[MetricInfo]:
+        """The metrics that compare a method's videos with the real ones in this run."""
+        return [metric for metric in self.metrics if metric.extractors and not metric.reason and metric.is_set]
 
     def method(self, name: str) -> MethodInfo | None:
         """The method called `name`, if this run knows it."""
@@ -151,6 +159,7 @@ class Definition:
         values["seeds"] = tuple(content["seeds"])
         values["plugins"] = tuple(content.get("plugins", ()))
         values["generator"] = GeneratorSetup(**content.get("generator", {}))
+        values["metric_setup"] = MetricSetup(**content.get("metric_setup", {}))
         values["methods"] = tuple(_method_from_json(one) for one in content["methods"])
         values["metrics"] = tuple(_metric_from_json(one) for one in content["metrics"])
         values["datasets"] = tuple(_dataset_from_json(one) for one in content["datasets"])

@@ -11,8 +11,10 @@ from evalkit import paper_layout
 from evalkit.claims import check_claims
 from evalkit.comparisons import best_rows, paired_differences
 from evalkit.curves import drift_curves, memory_curves, position_records
+from evalkit.datasets import is_built, load_set
 from evalkit.definition import FILE, Definition
 from evalkit.fingerprint import digest, file_sha256
+from evalkit.picture_checks import picture_agreement
 from evalkit.plan import Plan
 from evalkit.printing import FORMATS, print_table
 from evalkit.records import dumps
@@ -50,6 +52,9 @@ def write_derived(store: Store, definition: Definition, plan: Plan) -> list[dict
     write_if_new(store.path("stats/intervals.json"), dumps(interval_checks(results)))
     if definition.positions:
         write_if_new(store.path("stats/positions.json"), dumps(position_records(store, definition)))
+    if definition.stress is None:
+        sets = [load_set(store.root, one.name) for one in definition.datasets if is_built(store.root, one.name)]
+        write_if_new(store.path("stats/pictures.json"), dumps([picture_agreement(one) for one in sets]))
     if definition.stress is not None:
         write_if_new(store.path("stats/memory.json"), dumps(memory_curves(store, definition)))
     return cells

@@ -19,6 +19,7 @@ from evalkit.definition import unique_columns
 from evalkit.experiments import Experiment
 from evalkit.fingerprint import file_sha256
 from evalkit.generator import configured_method
+from evalkit.metric_setup import MetricSetup
 from evalkit.resolve import Selection
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -51,8 +52,10 @@ def examine(experiment: Experiment, selection: Selection, out: Path) -> list[Che
         _packages,
         _codecs,
         lambda: _methods(experiment, selection),
-        lambda: _metrics(experiment, selection.profile),
+        lambda: _metrics(experiment, selection.metric_setup),
+        lambda: _canaries(experiment, selection.metric_setup),
         lambda: _weights(selection.profile),
+        lambda: _official_weights(selection.metric_setup),
         lambda: _place(out),
     ]
     for probe in probes:
@@ -103,11 +106,37 @@ def _methods(experiment: Experiment, selection: Selection) -> Iterator[Check]:
         yield Check(f"method {name}", FAIL if problem else OK, problem or method.needs)
 
 
-def _metrics(experiment: Experiment, profile: str) -> Iterator[Check]:
+def _metrics(experiment: Experiment, setup: MetricSetup) -> Iterator[Check]:
     for column in unique_columns(experiment.tables):
-        info = measures.describe(column, profile)
+        info = measures.describe(column, setup)
         detail = info.reason or measures.backbone_label(info.backbone) or "from speed records"
         yield Check(f"metric {column.metric}", WARN if info.reason else OK, detail)
+
+
+def _canaries(experiment: Experiment, setup: MetricSetup) -> Iterator[Check]:
+    """Every metric of the experiment on a clip whose scores are known."""
+    from evalkit.metrics.canaries import check_canaries
+
+    names = [column.metric for column in unique_columns(experiment.tables)]
+    states = {"ok": OK, "fail": FAIL, "skipped": WARN}
+    for found in check_canaries([name for name in names if not measures.describe_name(name, setup).reason], setup):
+        fix = "install the package again" if found["state"] == "fail" else ""
+        yield Check(f"canary {found['metric']} ({found['canary']})", states[found["state"]], found["message"], fix)
+
+
+def _official_weights(setup: MetricSetup) -> Iterator[Check]:
+    """Files of official weights that are there but wrong; absent ones are no problem of the nano profile."""
+    if not setup.weights:
+        return
+    from evalkit.metrics.weights_folder import MISSING, PRESENT, UNPINNED, all_ids
+
+    for one in all_ids():
+        states = setup.folder.states(one)
+        wrong = [state for state in states if state.state not in (PRESENT, UNPINNED, MISSING)]
+        if any(state.state != MISSING for state in states):
+            detail = "; ".join(f"{state.name}: {state.detail}" for state in wrong) or "as published or pinned"
+            fix = f"python -m evalkit weights get {one}" if wrong else ""
+            yield Check(f"weights {one}", FAIL if wrong else OK, detail, fix)
 
 
 def _weights(profile: str) -> Iterator[Check]:

@@ -14,13 +14,13 @@ from evalkit.jobs import JobSpec, phase_jobs
 from evalkit.lock import RunLock, one_at_a_time
 from evalkit.plan import Plan, make_plan
 from evalkit.progress import Console
-from evalkit.records import GENERATE, SCORE, SPEED
+from evalkit.records import GENERATE, SCORE, SET, SPEED
 from evalkit.resolve import Selection, resolve
 from evalkit.runner import Driver, Interrupts, Outcome
 from evalkit.store import Store
 
 COMPLETE, WITH_FAILURES, BAD_DEFINITION, INTERRUPTED = 0, 1, 2, 130
-PHASES = (GENERATE, SPEED, SCORE)
+PHASES = (GENERATE, SPEED, SCORE, SET)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def score_run(run: Path, definition: Definition, options: Options, console: Cons
         _announce(lock, run, console)
         if is_forced:
             _forget_scores(run, definition)
-        return _execute(definition, run, (SCORE,), Context(lock, interrupts, options, console))
+        return _execute(definition, run, (SCORE, SET), Context(lock, interrupts, options, console))
 
 
 def _execute(definition: Definition, run: Path, phases: Sequence[str], context: Context) -> Finished:
@@ -109,7 +109,8 @@ def _told(job: JobSpec, options: Options) -> JobSpec:
 
 def _forget_scores(run: Path, definition: Definition) -> None:
     """Remove the score records of what is selected; stored features stay."""
-    for item in make_plan(Store(run), definition).of(SCORE):
+    plan = make_plan(Store(run), definition)
+    for item in [*plan.of(SCORE), *plan.of(SET)]:
         (run / item.key.path).unlink(missing_ok=True)
 
 

@@ -11,11 +11,11 @@ from evalkit.definition import Definition
 from evalkit.methods.base import CONTROL
 from evalkit.names import slug
 from evalkit.plan import POSITIONS, Item, Plan
-from evalkit.records import FAILED, GENERATE, SCORE, SPEED, Failure, Key, Record
+from evalkit.records import FAILED, GENERATE, SCORE, SET, SPEED, Failure, Key, Record
 
 STRESS = "stress"
 BASE_LIMIT_S = 300.0
-LIMIT_PER_MEDIA_S = {GENERATE: 30.0, STRESS: 30.0, POSITIONS: 60.0, SCORE: 20.0, SPEED: 30.0}
+LIMIT_PER_MEDIA_S = {GENERATE: 30.0, STRESS: 30.0, POSITIONS: 60.0, SCORE: 20.0, SPEED: 30.0, SET: 20.0}
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,8 @@ def phase_jobs(plan: Plan, definition: Definition, phase: str, retry_failed: boo
         return [_timing(definition, item) for item in due]
     if phase == SCORE:
         return [_job(definition, phase, "score", _by_clip(due), {})] if due else []
+    if phase == SET:
+        return [_job(definition, phase, "set", _by_method(due), {})] if due else []
     kind = STRESS if phase == GENERATE and definition.stress is not None else phase
     groups: dict[tuple[str, str], list[Item]] = {}
     for item in due:
@@ -162,6 +164,17 @@ def _by_clip(items: list[Item]) -> list[WorkItem]:
             _limit_s(SCORE, group[0].media_s),
         )
         for (method, dataset, sample, _), group in groups.items()
+    ]
+
+
+def _by_method(items: list[Item]) -> list[WorkItem]:
+    """All set metrics of a method's videos together: features are read once."""
+    groups: dict[tuple[str, str], list[Item]] = {}
+    for item in items:
+        groups.setdefault((item.key.method, item.key.dataset), []).append(item)
+    return [
+        WorkItem(f"set {method}/{dataset}", tuple(map(_part, group)), group[0].media_s, _limit_s(SET, group[0].media_s))
+        for (method, dataset), group in groups.items()
     ]
 
 

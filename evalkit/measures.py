@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit.definition import MetricInfo
 from evalkit.errors import brief
 from evalkit.experiments import COLD, LIVE, OFFLINE, PREDICTED, SOAK, SWITCH, Column
+from evalkit.metric_setup import NANO, MetricSetup
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,8 +51,6 @@ SPEED_COLUMNS = {
     "ttff_predicted": SpeedColumn(PREDICTED, "ttff_predicted"),
 }
 
-NO_BACKBONE = {"ase": "no ASE backbone in profile {profile} yet", "iqa": "no IQA backbone in profile {profile} yet"}
-
 
 @dataclass(frozen=True)
 class AddedMetric:
@@ -70,32 +69,31 @@ def register_metric(name: str, added: AddedMetric) -> None:
 
 
 def metric_names() -> list[str]:
-    """Every metric that can be named, also those that come from speed records or have no network yet."""
+    """Every metric that can be named, also those that come from speed records."""
     shipped = _registry().metric_names() if _registry() else []
-    return list(dict.fromkeys([*NO_BACKBONE, *shipped, *SPEED_COLUMNS, *_ADDED]))
+    return list(dict.fromkeys([*shipped, *SPEED_COLUMNS, *_ADDED]))
 
 
-def get_metric(name: str) -> Any:
+def get_metric(name: str, setup: MetricSetup = NANO) -> Any:
     """The metric object, or None for a name without one."""
     if name in _ADDED:
         return _ADDED[name].metric
     registry = _registry()
-    return registry.get_metric(name) if registry and name in registry.metric_names() else None
+    return registry.get_metric(name, setup) if registry and name in registry.metric_names() else None
 
 
-def describe(column: Column, profile: str) -> MetricInfo:
+def describe(column: Column, setup: MetricSetup = NANO) -> MetricInfo:
     """What a table column measures here, or why it cannot."""
     plain = MetricInfo(column.metric, column.title, column.unit, column.direction, column.digits, in_paper=column.in_paper)
     if column.metric in SPEED_COLUMNS:
         return plain
     try:
-        metric = get_metric(column.metric)
+        metric = get_metric(column.metric, setup)
         backbone = _backbone(metric) if metric is not None else {}
     except (ImportError, OSError, RuntimeError, KeyError) as error:
         return _without(plain, f"{type(error).__name__}: {brief(error)}")
     if metric is None:
-        reason = NO_BACKBONE.get(column.metric, "no metric of this name is registered")
-        return _without(plain, reason.format(profile=profile))
+        return _without(plain, "no metric of this name is registered")
     return MetricInfo(
         name=column.metric,
         title=column.title,
@@ -106,10 +104,20 @@ def describe(column: Column, profile: str) -> MetricInfo:
         extractors=tuple(metric.extractors),
         backbone=backbone,
         in_paper=column.in_paper,
+        is_set=bool(getattr(metric, "is_set", False)),
     )
 
 
-def extract(video: Path, sample: Any, metrics: Sequence[str], extractors: Sequence[str]) -> dict[str, Any]:
+def describe_name(name: str, setup: MetricSetup = NANO) -> MetricInfo:
+    """The same for a metric by name, with its own title and unit."""
+    metric = get_metric(name, setup)
+    column = Column(name, getattr(metric, "title", name), getattr(metric, "direction", ""), in_paper=False)
+    return describe(column, setup)
+
+
+def extract(
+    video: Path, sample: Any, metrics: Sequence[str], extractors: Sequence[str], setup: MetricSetup = NANO
+) -> dict[str, Any]:
     """Features by extractor; a shipped video is decoded once for all extractors."""
     found: dict[str, Any] = {}
     for name in metrics:
@@ -120,16 +128,16 @@ def extract(video: Path, sample: Any, metrics: Sequence[str], extractors: Sequen
     if left:
         from evalkit.metrics.extract import extract as extract_shipped
 
-        found.update(extract_shipped(video, sample, left))
+        found.update(extract_shipped(video, sample, left, setup=setup))
     return found
 
 
-def extractor_version(metric: str, extractor: str) -> str:
+def extractor_version(metric: str, extractor: str, setup: MetricSetup = NANO) -> str:
     """The declared version of an extractor, so that its stored features can become stale."""
     if metric in _ADDED:
         return str(getattr(_ADDED[metric].metric, "version", "1"))
     registry = _registry()
-    return str(getattr(registry.get_extractor(extractor), "version", "1")) if registry else ""
+    return str(getattr(registry.get_extractor(extractor, setup), "version", "1")) if registry else ""
 
 
 def backbone_label(backbone: Mapping[str, Any]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,13 +12,15 @@ from evalkit.definition import DatasetInfo, Definition, MethodInfo, MetricInfo, 
 from evalkit.experiments import COLD, LIVE, OFFLINE, PREDICTED, SOAK, SWITCH, SpeedProtocol
 from evalkit.fingerprint import differing_fields, digest
 from evalkit.methods.base import CONTROL, VIDEO
-from evalkit.records import DONE, FAILED, GENERATE, INVALID, SCORE, SPEED, Key, Record
+from evalkit.records import DONE, FAILED, GENERATE, INVALID, SCORE, SET, SPEED, Key, Record
 from evalkit.store import Store
 
 MISSING, STALE = "missing", "stale"
 STATES = (DONE, MISSING, STALE, FAILED, INVALID)
 STRESS_STREAM, STRESS_WINDOWS = "stress_stream", "stress_windows"
 POSITIONS = "positions"
+REAL = "truth"
+"""The control whose videos are the real side of set metrics."""
 GENERATE_PROTOCOL = "1"
 MAX_ATTEMPTS = 3
 BLOCK_MEDIA_S = 0.48
@@ -75,8 +77,11 @@ class Plan:
         return [item for item in self.of(kind) if item.is_due(retry_failed)]
 
     def shard(self, number: int, count: int) -> Plan:
-        """The share of shard `number` of `count`: every clip lies in one of them, with all its scores."""
-        return Plan([item for item in self.items if shard_of(item.key, count) == number])
+        """The share of shard `number` of `count`: every clip lies in one of them, with all its scores.
+
+        Set metrics lie in none: they need the clips of all shards.
+        """
+        return Plan([item for item in self.items if item.key.kind != SET and shard_of(item.key, count) == number])
 
     def is_complete(self) -> bool:
         """Whether every wanted record is done (or found invalid, which is a result too)."""
@@ -108,7 +113,8 @@ def shard_of(key: Key, count: int) -> int:
 def make_plan(store: Store, definition: Definition) -> Plan:
     """Classify every record that the definition wants."""
     clips = list(_generations(store, definition))
-    plan = Plan(clips + list(_speeds(store, definition)) + list(_scores(store, definition, clips)))
+    scores = list(_scores(store, definition, clips))
+    plan = Plan(clips + list(_speeds(store, definition)) + scores + list(_sets(store, definition, clips)))
     store.digests.save()
     return plan
 
@@ -157,6 +163,18 @@ def score_inputs(metric: MetricInfo, sample: SampleInfo, video_sha256: str) -> d
         "extractors": list(metric.extractors),
         "sample": {"digest": sample.digest, "truth": sample.truth_digest},
         "video": video_sha256,
+    }
+
+
+def set_inputs(metric: MetricInfo, made: Mapping[str, str], real: Mapping[str, str]) -> dict[str, Any]:
+    """What a distance of sets is made from: hashes of both sides' videos by clip."""
+    return {
+        "metric": metric.name,
+        "version": metric.version,
+        "backbone": metric.backbone,
+        "extractors": list(metric.extractors),
+        "made": dict(made),
+        "real": dict(real),
     }
 
 
@@ -275,3 +293,41 @@ def _scores(store: Store, definition: Definition, clips: list[Item]) -> Iterable
                 yield Item(key, inputs, MISSING, reason, media_s=sample.duration_s, is_ready=False)
             else:
                 yield classify(store, key, inputs, sample.duration_s)
+
+
+def _sets(store: Store, definition: Definition, clips: list[Item]) -> Iterable[Item]:
+    """One record per method, set and set metric, once every clip of the method and of the truth is settled."""
+    metrics = definition.measured_sets()
+    real = definition.method(REAL)
+    if not metrics or not definition.has_clips or real is None or not real.is_runnable:
+        return
+    states = {item.key: item for item in clips}
+    for dataset in definition.datasets:
+        sides = {
+            method.name: [
+                states[Key(GENERATE, method.name, dataset.name, sample.id, seed)]
+                for sample in dataset.samples
+                for seed in definition.seeds
+            ]
+            for method in definition.runnable()
+        }
+        for method in definition.runnable():
+            both = sides[method.name] + sides[REAL]
+            if method.name == REAL or not both:
+                continue
+            waits = [item for item in both if item.state not in (DONE, INVALID, FAILED)]
+            made, truth = (_videos(store, sides[name]) for name in (method.name, REAL))
+            media_s = sum(item.media_s for item in both)
+            for metric in metrics:
+                key = Key(SET, method.name, dataset.name, metric=metric.name)
+                inputs = set_inputs(metric, made, truth)
+                if waits or not made or not truth:
+                    reason = "waits for its clips" if waits else "no clip of it, or none of the truth, was made"
+                    yield Item(key, inputs, MISSING, reason, media_s=media_s, is_ready=False)
+                else:
+                    yield classify(store, key, inputs, media_s)
+
+
+def _videos(store: Store, items: list[Item]) -> dict[str, str]:
+    """Hashes of the finished videos by clip."""
+    return {item.key.clip: video_sha256(store.read(item.key)) for item in items if item.state == DONE}

@@ -16,7 +16,7 @@ from evalkit.names import slug
 
 SCHEMA_VERSION = 1
 
-GENERATE, SCORE, SPEED = "generate", "score", "speed"
+GENERATE, SCORE, SPEED, SET = "generate", "score", "speed", "set"
 DONE, FAILED, INVALID = "done", "failed", "invalid"
 _HEAD = ("schema_version", "kind")
 
@@ -45,6 +45,8 @@ class Key:
             return f"records/generate/{slug(self.method)}/{slug(self.dataset)}/{self.clip}.json"
         if self.kind == SCORE:
             return f"records/score/{slug(self.metric)}/{slug(self.method)}/{slug(self.dataset)}/{self.clip}.json"
+        if self.kind == SET:
+            return f"records/set/{slug(self.metric)}/{slug(self.method)}/{slug(self.dataset)}.json"
         return f"records/speed/{slug(self.method)}/{slug(self.scenario)}.json"
 
     @property

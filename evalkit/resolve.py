@@ -15,6 +15,7 @@ from evalkit.errors import EvalkitError
 from evalkit.experiments import FULL_SPEED, Experiment, Row, SpeedProtocol, get_experiment
 from evalkit.generator import GeneratorSetup, configured_method
 from evalkit.methods import method_names
+from evalkit.metric_setup import MetricSetup
 from evalkit.names import choose, unknown
 from evalkit.progress import Console
 from evalkit.stress import prepare_segments
@@ -37,6 +38,7 @@ class Selection:
     seconds: float | None = None
     plugins: tuple[str, ...] = ()
     generator: GeneratorSetup = field(default_factory=GeneratorSetup)
+    metric_setup: MetricSetup = field(default_factory=MetricSetup)
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -73,7 +75,7 @@ def resolve(name: str, selection: Selection, run: Path, console: Console, build:
     if "all" not in selection.metrics:
         _check_known(selection.metrics, names)
     chosen = choose("metric", selection.metrics, names, names)
-    metrics = [measures.describe(column, selection.profile) for column in columns]
+    metrics = [measures.describe(column, selection.metric_setup) for column in columns]
     speed_wanted = any(metric in measures.SPEED_COLUMNS for metric in chosen)
     sets = _sets(experiment, selection, run, console, build)
     whole = sum(one.size for one in sets)
@@ -98,6 +100,7 @@ def resolve(name: str, selection: Selection, run: Path, console: Console, build:
         packages=main_packages(),
         plugins=selection.plugins,
         generator=selection.generator,
+        metric_setup=selection.metric_setup,
         selection=selection.to_json(),
     )
 

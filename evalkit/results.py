@@ -9,7 +9,7 @@ from typing import Any
 from evalkit import measures
 from evalkit.definition import Definition
 from evalkit.plan import Item, Plan
-from evalkit.records import DONE, FAILED, INVALID, SCORE, SPEED, Record
+from evalkit.records import DONE, FAILED, INVALID, SCORE, SET, SPEED, Record
 from evalkit.speed import merge
 from evalkit.stats import mean_over_seeds
 from evalkit.store import Store
@@ -48,6 +48,7 @@ class Results:
     groups: Mapping[tuple[str, str, str], Group]
     speeds: Mapping[tuple[str, str], tuple[Item | None, Record | None]]
     scores: list[Record]
+    sets: Mapping[tuple[str, str, str], tuple[Item, Record | None]] = field(default_factory=dict)
 
     def speed(self, method: str, metric: str) -> tuple[Item | None, Record | None]:
         """The plan's item and the record behind a speed column of a method."""
@@ -69,7 +70,11 @@ def collect(store: Store, definition: Definition, plan: Plan) -> Results:
             continue
         group.reasons[key.sample, key.seed] = _reason(item, record)
         group.failed += item.state == FAILED
-    return Results(definition, groups, _speeds(store, definition, plan), scores)
+    sets = {
+        (item.key.method, item.key.dataset, item.key.metric): (item, store.read(item.key) if item.state == DONE else None)
+        for item in plan.of(SET)
+    }
+    return Results(definition, groups, _speeds(store, definition, plan), scores, sets)
 
 
 def _speeds(store: Store, definition: Definition, plan: Plan) -> dict[tuple[str, str], tuple[Item | None, Record | None]]:

@@ -47,6 +47,24 @@ def wilcoxon_p(differences: Sequence[float]) -> float:
     return sign_flip_p([math.copysign(rank, one) for rank, one in zip(ranks, kept, strict=True)])
 
 
+def student_paired(differences: Sequence[float]) -> tuple[float, float]:
+    """t and its two-sided p for mean difference 0: the textbook's test, for comparison with other papers."""
+    import numpy as np
+    from scipy import stats
+
+    found = stats.ttest_1samp(np.asarray(differences, np.float64), 0.0)
+    return float(found.statistic), float(found.pvalue)
+
+
+def wilcoxon_paired(differences: Sequence[float]) -> tuple[float, float]:
+    """The signed-rank statistic and its two-sided p as scipy has them (normal approximation for many differences)."""
+    import numpy as np
+    from scipy import stats
+
+    found = stats.wilcoxon(np.asarray(differences, np.float64))
+    return float(found.statistic), float(found.pvalue)
+
+
 def average_ranks(values: Sequence[float]) -> list[float]:
     """Ranks from 1; equal values share the mean of theirs."""
     order = sorted(range(len(values)), key=lambda place: values[place])

@@ -63,6 +63,20 @@ def index_matrix(n: int, resamples: int = RESAMPLES, seed: int = SEED) -> np.nda
     return np.random.default_rng(seed).integers(0, n, (resamples, n), dtype=np.int32)
 
 
+def percentile_interval(values: np.ndarray, index: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of the means of values [n] drawn by index [resamples, n]."""
+    import numpy as np
+
+    tail = (1 - INTERVAL) / 2
+    low, high = np.quantile(values[index].mean(axis=1), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Of the mean of values [n], n >= 2."""
+    return float(values.std(ddof=1) / len(values) ** 0.5)
+
+
 def estimate(values: Sequence[float], clusters: Sequence[str] | None = None) -> Estimate:
     """Mean over all values and percentile bootstrap interval; `clusters` names the unit that each value belongs to."""
     import numpy as np

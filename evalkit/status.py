@@ -10,7 +10,7 @@ from evalkit.definition import load_definition
 from evalkit.lock import FILE, age_text, held_shards, is_held, read_lock
 from evalkit.plan import Plan, make_plan
 from evalkit.progress import duration_text
-from evalkit.records import FAILED, GENERATE, SCORE, SPEED
+from evalkit.records import FAILED, GENERATE, SCORE, SET, SPEED
 from evalkit.store import Store
 
 RECENT_S = 600.0
@@ -29,7 +29,7 @@ def run_status(run: Path) -> dict[str, Any]:
         "suite": definition.suite,
         "partial": definition.partial,
         "complete": plan.is_complete(),
-        "counts": {kind: plan.counts(kind) for kind in (GENERATE, SPEED, SCORE) if plan.of(kind)},
+        "counts": {kind: plan.counts(kind) for kind in (GENERATE, SPEED, SCORE, SET) if plan.of(kind)},
         "shards": held_shards(run),
         "driver": {"running": held, "pid": driver.get("pid"), "last_seen": age_text(driver) if driver else None},
         **_rate(store, plan),

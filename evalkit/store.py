@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from evalkit.errors import DISK_FULL_ERRNOS, StoreFullError
 from evalkit.fingerprint import file_sha256
@@ -162,7 +162,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """As `write_text`, for bytes."""
-    guarded(lambda: _replace(path, data), path)
+    write_stream(path, lambda file: file.write(data))
+
+
+def write_stream(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """As `write_bytes`, for content that `write` puts into the file piece by piece."""
+    guarded(lambda: _replace(path, write), path)
 
 
 def guarded(action: Callable[[], None], path: Path) -> None:
@@ -194,12 +199,12 @@ def flush_folder(folder: Path) -> None:
                 os.close(descriptor)
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}{TEMP_MARK}{unique_mark()}")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -12,6 +12,7 @@ from evalkit.definition import Definition, MetricInfo
 from evalkit.experiments import PREDICTED, Column, Row, Table
 from evalkit.methods.base import CONTROL
 from evalkit.paper import paper_value
+from evalkit.plan import REAL
 from evalkit.results import Results
 from evalkit.speed import VALID
 
@@ -82,6 +83,8 @@ def _cell(results: Results, table: Table, row: Row, dataset: str, column: Column
     reason = _left_out(definition, row, metric, dataset)
     if reason:
         return replace(cell, reason=reason)
+    if metric.is_set:
+        return _set_cell(results, cell)
     return _speed_cell(results, cell) if column.metric in measures.SPEED_COLUMNS else _score_cell(results, cell)
 
 
@@ -125,6 +128,35 @@ def _speed_cell(results: Results, cell: Cell) -> Cell:
         return replace(cell, status=MISSING, reason=f"the speed record has no {field}")
     low, high = (None, None) if column.is_exact else outputs["range"][field]
     return replace(cell, value=outputs[field], low=low, high=high, n=count, status=MEASURED, reason=note)
+
+
+def _set_cell(results: Results, cell: Cell) -> Cell:
+    """A distance of sets: its interval comes with the record, and so does why it is relative only."""
+    if cell.method == REAL:
+        return replace(cell, status=NOT_APPLICABLE, reason="the videos that the others are compared with")
+    if results.definition.method(REAL) is None:
+        return replace(cell, reason=f"needs the row {REAL}: add it with --methods")
+    item, record = results.sets.get((cell.method, cell.dataset, cell.metric), (None, None))
+    value = record.outputs.get("value") if record is not None else None
+    if record is None or not isinstance(value, int | float):
+        state = item.state if item else "missing"
+        why = (record.outputs.get("reason") if record else item.reason if item else "") or "no record"
+        return replace(cell, status=FAILED if state == "failed" else MISSING, reason=str(why))
+    details = record.outputs.get("details") or {}
+    wanted = sum(1 for info in results.definition.datasets if info.name == cell.dataset for _ in info.samples)
+    wanted *= len(results.definition.seeds)
+    count = int(details.get("videos", 0))
+    notes = [f"{count}/{wanted} videos"] if count < wanted else []
+    limits = f"relative only: {details['relative_only']}" if details.get("relative_only") else ""
+    return replace(
+        cell,
+        value=float(value),
+        low=details.get("low"),
+        high=details.get("high"),
+        n=count,
+        status=PARTIAL if notes else MEASURED,
+        reason="; ".join([*notes, *([limits] if limits else [])]) or None,
+    )
 
 
 def _score_cell(results: Results, cell: Cell) -> Cell:

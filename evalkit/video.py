@@ -32,6 +32,10 @@ class VideoInfo:
     tick_s: float
     frames_declared: int | None
     audio_rate_hz: int | None
+    rotation: int = 0
+    """Quarter turns (counterclockwise) that the file asks a player for; pictures and sizes here are turned already."""
+    duration_declared_s: float | None = None
+    pixel_format: str = ""
 
     @property
     def has_audio(self) -> bool:
@@ -65,7 +69,7 @@ class Video:
             raise VideoError(f"{self.path} holds no picture stream; give a video file")
         self._pictures = streams.video[0]
         self._sound = streams.audio[0] if streams.audio else None
-        self.info = _read_info(self._pictures, self._sound)
+        self.info = _read_info(self._pictures, self._sound, _quarter_turns(self.path))
 
     def __enter__(self) -> Video:
         return self
@@ -78,7 +82,7 @@ class Video:
 
     def chunks(self, frames_per_chunk: int = FRAMES_PER_CHUNK) -> Iterator[FrameChunk | AudioChunk]:
         """Everything in the file, once. Raises VideoError for damage, also when it shows only at the end."""
-        pictures = _PictureReader(self.path, frames_per_chunk)
+        pictures = _PictureReader(self.path, frames_per_chunk, self.info.rotation)
         sound = _SoundReader()
         wanted = [stream for stream in (self._pictures, self._sound) if stream is not None]
         try:
@@ -97,6 +101,7 @@ class Video:
         yield from pictures.flush()
         yield from sound.flush()
         _check_count(self.path, pictures.count, self.info.frames_declared)
+        _check_length(self.path, pictures.last_s + 1 / self.info.fps, self.info)
 
 
 def open_video(path: Path | str) -> Video:
@@ -118,6 +123,23 @@ def read_audio(path: Path | str) -> np.ndarray:
             raise VideoError(f"{path} has no sound; a metric of speech needs the voice in the file")
         parts = [chunk.samples for chunk in video.chunks() if isinstance(chunk, AudioChunk)]
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def sound_chunks(path: Path | str) -> Iterator[AudioChunk]:
+    """A sound file (or a video's track) as mono pieces at 16 kHz from its first sample on; VideoError if it has none."""
+    path = Path(path)
+    with _open_container(path) as container:
+        if not container.streams.audio:
+            raise VideoError(f"{path} has no sound; give a sound file")
+        reader = _SoundReader(is_placed=True)
+        try:
+            for packet in container.demux(container.streams.audio[0]):
+                for frame in packet.decode():
+                    if isinstance(frame, av.AudioFrame):
+                        yield from reader.push(frame)
+        except av.FFmpegError as error:
+            raise VideoError(f"{path} breaks off or is damaged ({error}); write the file again") from error
+        yield from reader.flush()
 
 
 class FrameGrid:
@@ -163,23 +185,24 @@ class FrameGrid:
 
 
 class _PictureReader:
-    def __init__(self, path: Path, frames_per_chunk: int):
-        self.path, self.count = path, 0
+    def __init__(self, path: Path, frames_per_chunk: int, rotation: int = 0):
+        self.path, self.count, self._rotation = path, 0, rotation
         self.start_s: float | None = None
         self._frames_per_chunk = frames_per_chunk
         self._frames: list[np.ndarray] = []
         self._times_s: list[float] = []
-        self._last_s = -np.inf
+        self.last_s = -np.inf
 
     def push(self, frame: av.VideoFrame) -> Iterator[FrameChunk]:
         if frame.time is None:
             raise VideoError(f"{self.path}: picture {self.count} has no timestamp; write the file with timestamps")
         self.start_s = frame.time if self.start_s is None else self.start_s
         time_s = frame.time - self.start_s
-        if time_s <= self._last_s:
+        if time_s <= self.last_s:
             raise VideoError(f"{self.path}: timestamps do not rise at picture {self.count}; write the file again")
-        self._last_s = time_s
-        self._frames.append(frame.to_ndarray(format="rgb24"))
+        self.last_s = time_s
+        picture = frame.to_ndarray(format="rgb24")
+        self._frames.append(np.rot90(picture, self._rotation) if self._rotation else picture)
         self._times_s.append(time_s)
         self.count += 1
         if len(self._frames) == self._frames_per_chunk:
@@ -194,11 +217,12 @@ class _PictureReader:
 class _SoundReader:
     """Resamples to 16 kHz mono and lays the first sample on the time of the first picture."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_placed: bool = False) -> None:
+        """`is_placed`: there are no pictures, so the sound begins where it begins."""
         # The channels are averaged here: the library's own downmix of float sound is louder than its parts.
         self._resampler = av.AudioResampler(format="fltp", rate=AUDIO_RATE_HZ)
         self._first_s: float | None = None
-        self._picture_s: float | None = None
+        self._picture_s: float | None = 0.0 if is_placed else None
         self._waiting: list[np.ndarray] = []
         self._to_drop = 0
 
@@ -248,18 +272,49 @@ def _open_container(path: Path) -> av.container.InputContainer:
         ) from error
 
 
-def _read_info(pictures: av.VideoStream, sound: av.AudioStream | None) -> VideoInfo:
+def _quarter_turns(path: Path) -> int:
+    """What the first picture's display matrix asks for, 0 to 3; known only once a picture is decoded."""
+    try:
+        with _open_container(path) as container:
+            frame = next(container.decode(video=0), None)
+            degrees = frame.rotation if frame is not None else 0
+    except av.FFmpegError:
+        return 0  # the reading pass tells what is wrong, and where
+    if degrees % 90:
+        raise VideoError(f"{path} is turned by {degrees} degrees; write it upright")
+    return degrees // 90 % 4
+
+
+def _read_info(pictures: av.VideoStream, sound: av.AudioStream | None, rotation: int) -> VideoInfo:
     rate = pictures.average_rate or pictures.guessed_rate
     if not rate:
         raise VideoError("the picture stream declares no frame rate; write the file with a constant one")
+    width, height = pictures.codec_context.width, pictures.codec_context.height
     return VideoInfo(
-        width=pictures.codec_context.width,
-        height=pictures.codec_context.height,
+        width=height if rotation % 2 else width,
+        height=width if rotation % 2 else height,
         fps=float(rate),
         tick_s=float(pictures.time_base or 0),
         frames_declared=pictures.frames or None,
         audio_rate_hz=sound.codec_context.sample_rate if sound is not None else None,
+        rotation=rotation,
+        duration_declared_s=_declared_length(pictures, sound),
+        pixel_format=pictures.codec_context.pix_fmt or "",
     )
+
+
+def _declared_length(pictures: av.VideoStream, sound: av.AudioStream | None) -> float | None:
+    """Seconds of the picture stream as the file states them; the container's own length may be that of the sound."""
+    if pictures.duration and pictures.time_base:
+        return float(pictures.duration * pictures.time_base)
+    stated = pictures.metadata.get("DURATION", "")
+    if stated.count(":") == 2:
+        hours, minutes, seconds = stated.split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    container = pictures.container
+    if sound is None and isinstance(container, av.container.InputContainer) and container.duration:
+        return float(container.duration) / av.time_base
+    return None
 
 
 def _check_count(path: Path, decoded: int, declared: int | None) -> None:
@@ -268,5 +323,15 @@ def _check_count(path: Path, decoded: int, declared: int | None) -> None:
     if declared is not None and abs(decoded - declared) > 1:
         raise VideoError(
             f"{path} declares {declared} pictures but {decoded} were decoded: it is truncated or damaged; "
+            "write the file again"
+        )
+
+
+def _check_length(path: Path, length_s: float, info: VideoInfo) -> None:
+    """Formats that do not count their pictures state a length: a file that ends well before it was cut off."""
+    declared = info.duration_declared_s
+    if info.frames_declared is None and declared is not None and length_s < declared - max(0.5, 0.02 * declared):
+        raise VideoError(
+            f"{path} declares {declared:.2f} s but its pictures end after {length_s:.2f} s: it is truncated or damaged; "
             "write the file again"
         )

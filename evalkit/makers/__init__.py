@@ -5,7 +5,7 @@ from __future__ import annotations
 from evalkit.jobs import STRESS, JobSpec
 from evalkit.makers.base import Maker
 from evalkit.plan import POSITIONS
-from evalkit.records import GENERATE, SPEED
+from evalkit.records import GENERATE, SET, SPEED
 from evalkit.store import Store
 
 __all__ = ["Maker", "make_maker"]
@@ -29,6 +29,10 @@ def make_maker(store: Store, spec: JobSpec) -> Maker:
         from evalkit.makers.streams import StreamMaker
 
         return StreamMaker(store)
+    if spec.kind == SET:
+        from evalkit.makers.sets import SetMaker
+
+        return SetMaker(store)
     from evalkit.makers.scores import ScoreMaker
 
     return ScoreMaker(store)

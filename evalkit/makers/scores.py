@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections.abc import Mapping
@@ -17,22 +16,43 @@ from evalkit.errors import brief, is_disk_full
 from evalkit.jobs import Part, WorkItem
 from evalkit.makers.base import Maker, new_record
 from evalkit.methods.base import VIDEO
+from evalkit.metric_setup import MetricSetup
 from evalkit.names import slug
-from evalkit.records import DONE, FAILED, Failure, Key, Record
-from evalkit.store import write_bytes
+from evalkit.records import DONE, FAILED, Failure, Key, Record, dumps
+from evalkit.store import write_stream, write_text
 
 SOURCE = "_source"
+CANARIES = "canaries.json"
 Arrays = dict[str, np.ndarray]
 
 
 class ScoreMaker(Maker):
     """All scores that are due for a video."""
 
+    _canaries: list[dict[str, Any]] | None = None
+
     def make(self, item: WorkItem) -> list[Record]:
         """Extract what is not on disk yet, then score."""
         infos = {part.key.metric: self._info(part.key.metric) for part in item.parts}
+        self.check_canaries()
         features = self._features(item.parts[0], list(infos.values()))
         return [self._score(part, infos[part.key.metric], features) for part in item.parts]
+
+    def check_canaries(self) -> None:
+        """Once per process: every metric of the run on a clip whose scores are known; kept in the run folder.
+
+        Raises ArithmeticError naming the metrics that fail: a number that cannot be trusted is not made.
+        """
+        if self._canaries is None:
+            from evalkit.metrics.canaries import FAIL, check_canaries
+
+            measured = [*self.definition.measured(), *self.definition.measured_sets()]
+            self._canaries = check_canaries([info.name for info in measured], self.definition.metric_setup)
+            write_text(self.store.path(CANARIES), dumps(self._canaries))
+            failed = [one["message"] for one in self._canaries if one["state"] == FAIL]
+            if failed:
+                self._canaries = None
+                raise ArithmeticError("canary: " + "; ".join(failed))
 
     def _info(self, name: str) -> MetricInfo:
         info = self.definition.metric(name)
@@ -42,23 +62,34 @@ class ScoreMaker(Maker):
 
     def _features(self, part: Part, infos: list[MetricInfo]) -> dict[str, Arrays]:
         """Arrays by extractor: from files whose source is this very video, else extracted now."""
-        sources = {name: _source(info, name, part) for info in infos for name in info.extractors}
+        return self.features_of(part.key, part.inputs["video"], part.inputs["sample"], infos)
+
+    def features_of(self, key: Key, video_sha256: str, sample: Any, infos: list[MetricInfo]) -> dict[str, Arrays]:
+        """Arrays by extractor of a clip's video; what is not on disk yet is extracted in one pass and kept."""
+        setup = self.definition.metric_setup
+        sources = {
+            name: _source(info, name, video_sha256, sample, setup) for info in infos for name in info.extractors
+        }
         found: dict[str, Arrays] = {}
         for name, source in sources.items():
-            arrays = read_features(self.store.path(features_path(name, part.key)), source)
+            arrays = read_features(self.store.path(features_path(name, key, source)), source)
             if arrays is not None:
                 found[name] = arrays
         left = [name for name in sources if name not in found]
         if left:
-            video = self.store.path(f"{part.key.artefact_dir}/{VIDEO}")
-            made = measures.extract(video, self._entry(part.key), [info.name for info in infos], left)
+            video = self.store.path(f"{key.artefact_dir}/{VIDEO}")
+            made = measures.extract(video, self._entry(key), [info.name for info in infos], left, setup)
             for name in left:
-                write_features(self.store.path(features_path(name, part.key)), made[name], sources[name])
+                write_features(self.store.path(features_path(name, key, sources[name])), made[name], sources[name])
             found.update(made)
         return found
 
+    def place_of(self, info: MetricInfo, extractor: str, key: Key) -> str:
+        """Where the features that `features_of` found or made lie in the run folder."""
+        return features_path(extractor, key, {"backbone_kind": info.backbone.get("kind")})
+
     def _score(self, part: Part, info: MetricInfo, features: Mapping[str, Arrays]) -> Record:
-        metric = measures.get_metric(info.name)
+        metric = measures.get_metric(info.name, self.definition.metric_setup)
         try:
             score = metric.score({name: features[name] for name in info.extractors}, self._entry(part.key))
         except Exception as error:
@@ -79,7 +110,7 @@ class ScoreMaker(Maker):
                 name: {"t_s": _floats(times), "value": _floats(values)} for name, (times, values) in score.series.items()
             },
         }
-        record.artefacts = [self.store.artefact(features_path(name, part.key)) for name in info.extractors]
+        record.artefacts = [self.store.artefact(self.place_of(info, name, part.key)) for name in info.extractors]
         return record
 
     def _entry(self, key: Key) -> Any:
@@ -87,18 +118,17 @@ class ScoreMaker(Maker):
         return sample.entry if sample.entry is not None else sample
 
 
-def features_path(extractor: str, key: Key) -> str:
-    """Where the features of a clip lie in the run folder."""
-    return f"features/{slug(extractor)}/{slug(key.method)}/{slug(key.dataset)}/{key.clip}.npz"
+def features_path(extractor: str, key: Key, source: Mapping[str, Any]) -> str:
+    """Where the features of a clip lie in the run folder; those of official networks lie beside the nano ones."""
+    kind = "-official" if source.get("backbone_kind") == "official" else ""
+    return f"features/{slug(extractor)}{kind}/{slug(key.method)}/{slug(key.dataset)}/{key.clip}.npz"
 
 
 def write_features(path: Path, arrays: Mapping[str, np.ndarray], source: Mapping[str, Any]) -> None:
     """Keep arrays with a note of what they were made from; the same arrays give the same bytes."""
-    buffer = io.BytesIO()
     note = np.frombuffer(json.dumps(source, sort_keys=True).encode(), np.uint8)
     content: dict[str, Any] = {SOURCE: note, **dict(sorted(arrays.items()))}
-    np.savez_compressed(buffer, **content)
-    write_bytes(path, buffer.getvalue())
+    write_stream(path, lambda file: np.savez_compressed(file, **content))  # not in memory: streams are long
 
 
 def read_features(path: Path, source: Mapping[str, Any]) -> Arrays | None:
@@ -114,13 +144,14 @@ def read_features(path: Path, source: Mapping[str, Any]) -> Arrays | None:
     return arrays
 
 
-def _source(info: MetricInfo, extractor: str, part: Part) -> dict[str, Any]:
+def _source(info: MetricInfo, extractor: str, video_sha256: str, sample: Any, setup: MetricSetup) -> dict[str, Any]:
     return {
         "extractor": extractor,
-        "version": measures.extractor_version(info.name, extractor),
+        "version": measures.extractor_version(info.name, extractor, setup),
         "backbone": info.backbone.get("digest"),
-        "video": part.inputs["video"],
-        "sample": part.inputs["sample"],
+        "backbone_kind": info.backbone.get("kind"),
+        "video": video_sha256,
+        "sample": sample,
     }
 
 

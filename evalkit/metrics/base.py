@@ -10,11 +10,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from evalkit.metric_setup import MetricSetup
+
 Features = Mapping[str, np.ndarray]
+Bounds = tuple[float | None, float | None]
 Series = dict[str, tuple[list[float], list[float]]]
 
 
@@ -23,11 +27,13 @@ class Backbone:
     """The network behind a number: values with different digests never share a table column.
 
     kind: "nano" (trained by our recipe on the nano world), "official" (published weights) or "none".
+    protocol: everything between the file and the network: frame rate, crop, resize, value range, number format.
     """
 
     name: str
     digest: str | None
     kind: Literal["nano", "official", "none"]
+    protocol: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,23 +107,61 @@ class Extractor(ABC):
 class Metric(ABC):
     """Arithmetic on stored features of one clip.
 
-    direction: which way is better; "zero" means nearer to 0. `bounds` are limits a value cannot leave.
+    direction: which way is better; "zero" means nearer to 0, "none" that neither is. `bounds` are limits that a value
+    cannot leave.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     version: ClassVar[int] = 1
-    direction: ClassVar[Literal["up", "down", "zero"]]
+    is_set: ClassVar[bool] = False
+    """A set metric compares the videos of a method with reference videos; see `SetMetric`."""
+    direction: ClassVar[Literal["up", "down", "zero", "none"]]
     unit: ClassVar[str] = ""
-    bounds: ClassVar[tuple[float | None, float | None]] = (None, None)
-    extractors: ClassVar[tuple[str, ...]]
+    bounds: ClassVar[Bounds] = (None, None)
+    extractors: tuple[str, ...]
     decimals: ClassVar[int] = 2
+    setup: MetricSetup | None = None
+    """Which networks to use; None: the nano ones."""
 
     @property
-    @abstractmethod
     def backbone(self) -> Backbone:
-        """The network that made the features; read from the manifest, nothing is loaded."""
+        """The network that made the features; read from manifests, nothing is loaded."""
+        from evalkit.metric_setup import NANO
+        from evalkit.metrics.backbones import backbone_of
+
+        return backbone_of(self.extractors[0], self.setup or NANO)
 
     @abstractmethod
     def score(self, features: Mapping[str, Features], sample: Any) -> Score:
         """The number from `features[extractor][array]`; `sample` gives access to truth where it exists."""
+
+
+class SetMetric(ABC):
+    """A distance between two sets of videos, from stored features: one number for all videos of a method together."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    version: ClassVar[int] = 1
+    is_set: ClassVar[bool] = True
+    direction: ClassVar[Literal["up", "down", "zero"]] = "down"
+    unit: ClassVar[str] = ""
+    bounds: ClassVar[Bounds] = (None, None)
+    extractors: tuple[str, ...]
+    decimals: ClassVar[int] = 2
+    setup: MetricSetup | None = None
+
+    @property
+    def backbone(self) -> Backbone:
+        """The network that made the features."""
+        from evalkit.metric_setup import NANO
+        from evalkit.metrics.backbones import backbone_of
+
+        return backbone_of(self.extractors[0], self.setup or NANO)
+
+    @abstractmethod
+    def score(self, made: Mapping[str, Mapping[str, Features]], real: Mapping[str, Mapping[str, Features]]) -> Score:
+        """The distance of the made videos from the real ones; both map video names to features by extractor.
+
+        `details` holds counts, floor, bias and interval (`low`, `high`). Videos of one name are cut to equal length.
+        """

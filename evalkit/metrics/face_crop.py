@@ -39,20 +39,24 @@ LOWER_FACE = CropRegion(width=1.15, height=0.76, down=0.27)
 LOWER_FACE_SIZE: Size = (36, 56)
 
 
-def box_in_video(clip: Clip) -> Box:
+def box_in_video(clip: Clip) -> Box | None:
     """The reference picture's face box as it lies in the clip, whose aspect may differ: generators crop the picture.
 
     The crop is `liveavatar.inputs.crop_box`. Videos of the picture's own aspect, and samples without a picture, have the
-    box as it is.
+    box as it is. None for a sample that has no box.
     """
-    box = tuple(float(value) for value in clip.sample.face_box)
-    if not hasattr(clip.sample, "inputs"):
+    given = getattr(clip.sample, "face_box", None)
+    if given is None:
+        return None
+    box = tuple(float(value) for value in given)
+    image = clip.sample.inputs().image if hasattr(clip.sample, "inputs") else None
+    if image is None:
         return box
     from PIL import Image
 
     from liveavatar.inputs import crop_box
 
-    with Image.open(clip.sample.inputs().image) as picture:
+    with Image.open(image) as picture:
         width, height = picture.size
     if width * clip.height == height * clip.width:
         return box

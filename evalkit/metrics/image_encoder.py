@@ -27,11 +27,11 @@ class ImageEncoder(nn.Module):
         self.config = config = config or ImageEncoderConfig()
         first, second, third, fourth = config.widths
         self.body = nn.Sequential(
-            _conv(3, first, 5, 2),
-            _conv(first, second, 3, 2),
-            _conv(second, third, 3, 2),
+            conv_unit(3, first, 5, 2),
+            conv_unit(first, second, 3, 2),
+            conv_unit(second, third, 3, 2),
             Residual(third),
-            _conv(third, fourth, 3, 2),
+            conv_unit(third, fourth, 3, 2),
             Residual(fourth),
         )
         self.head = nn.Linear(2 * fourth, config.embedding)
@@ -51,7 +51,7 @@ class Residual(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.inner = nn.Sequential(
-            _conv(channels, channels, 3, 1),
+            conv_unit(channels, channels, 3, 1),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
         )
@@ -65,7 +65,8 @@ def _pool(maps: Tensor) -> Tensor:
     return torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
+def conv_unit(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
+    """Convolution that keeps the size over `stride`, batch norm, ReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from evalkit.metrics.base import Backbone, Features, Metric, Score
+from evalkit.metrics.base import Features, Metric, Score
 from evalkit.metrics.mouth import FPS
 from evalkit.metrics.truth import true_sounds
-from evalkit.metrics.weights import nano_backbone
 
 BILABIALS = ("p", "b", "m")
 SHUT = 0.2  # opening in 0..1 below which lips count as met: pictures are read with some noise
@@ -28,23 +27,25 @@ class LipClosure(Metric):
     name, title, direction, bounds = "lip_closure", "Lip closure", "up", (0.0, 1.0)
     extractors = ("mouth",)
 
-    @property
-    def backbone(self) -> Backbone:
-        return nano_backbone("mouth")
-
     def score(self, features: Mapping[str, Features], sample: Any) -> Score:
-        read, sounds = features["mouth"]["opening"], true_sounds(sample, BILABIALS)
+        arrays, sounds = features["mouth"], true_sounds(sample, BILABIALS)
         if sounds is None:
             return Score.missing("no_truth")
-        spans = [_frames(begin, end) for begin, end in sounds]
-        smallest = [float(read[first:last].min()) for first, last in spans if last <= len(read)]
+        read, start = arrays["opening"], int(arrays.get("first_frame", 0))  # where a face was first seen
+        if start and not len(read):
+            return Score.missing("no_face_track", frames=start)
+        spans = [_frames(begin, end, start) for begin, end in sounds]
+        smallest = [float(read[first:last].min()) for first, last in spans if 0 <= first < last <= len(read)]
         if len(smallest) < MIN_SOUNDS:
             return Score.missing("too_few_sounds", sounds=len(smallest), sounds_needed=MIN_SOUNDS)
         details = {"sounds": len(smallest), "mean_smallest_opening": float(np.mean(smallest))}
         return Score(float(np.mean([opening < SHUT for opening in smallest])), None, details)
 
 
-def _frames(begin_s: float, end_s: float) -> tuple[int, int]:
-    """First frame and one past the last that show a sound, with the margin."""
+def _frames(begin_s: float, end_s: float, start: int) -> tuple[int, int]:
+    """First frame and one past the last that show a sound, with the margin, counted from frame `start`.
+
+    Below 0 where the readings begin only later.
+    """
     first, last = int(begin_s * FPS), int(np.ceil(end_s * FPS))
-    return max(0, first - MARGIN_FRAMES), last + MARGIN_FRAMES
+    return max(0, first - MARGIN_FRAMES) - start, last + MARGIN_FRAMES - start

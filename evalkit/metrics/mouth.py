@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from evalkit.metrics.base import Backbone, Clip, Features, Metric, Score
+from evalkit.metrics.base import Clip, Features, Metric, Score
 from evalkit.metrics.face_crop import FACE_SOURCE, Box
 from evalkit.metrics.truth import true_track
-from evalkit.metrics.weights import nano_backbone
 
 FPS = 25
 MIN_FRAMES = 25
@@ -28,14 +27,14 @@ class MouthCorrelation(Metric):
     name, title, direction, bounds = "mouth_correlation", "Mouth correlation", "up", (-1.0, 1.0)
     extractors = ("mouth",)
 
-    @property
-    def backbone(self) -> Backbone:
-        return nano_backbone("mouth")
-
     def score(self, features: Mapping[str, Features], sample: Any) -> Score:
-        read, true = features["mouth"]["opening"], true_track(sample, "mouth_open")
+        arrays, true = features["mouth"], true_track(sample, "mouth_open")
         if true is None:
             return Score.missing("no_truth")
+        read, first = arrays["opening"], int(arrays.get("first_frame", 0))
+        if first and not len(read):
+            return Score.missing("no_face_track", frames=first)
+        true = true[first:]
         count = min(len(read), len(true))
         if count < MIN_FRAMES:
             return Score.missing("too_short", frames=count, frames_needed=MIN_FRAMES)
@@ -50,7 +49,7 @@ class MouthCorrelation(Metric):
             "mean_true": float(true.mean()),
             "best_lag_frames": lag,
             "best_lag_correlation": pearson(*lagged(read, true, lag)),
-            "face_source": FACE_SOURCE,
+            "face_source": str(arrays.get("face_source", FACE_SOURCE)),
         }
         return Score(pearson(read, true), None, details, _series(read, true))
 

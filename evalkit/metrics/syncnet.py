@@ -78,6 +78,35 @@ def nano_syncnet() -> SyncNetConfig:
     )
 
 
+def official_syncnet() -> SyncNetConfig:
+    """The published network: 13.6 M parameters for face crops of 224 x 224 pixels (Chung & Zisserman 2016)."""
+    same = ConvSpec(256, (3, 3), (1, 1), (1, 1))
+    return SyncNetConfig(
+        face_size=(224, 224),
+        lip=(
+            ConvSpec(96, (7, 7), (2, 2)),  # 109 x 109
+            PoolSpec((3, 3), (2, 2)),
+            ConvSpec(256, (5, 5), (2, 2), (1, 1)),  # 26 x 26
+            PoolSpec((3, 3), (2, 2), (1, 1)),
+            *(same,) * 3,
+            PoolSpec((3, 3), (2, 2)),
+            ConvSpec(512, (6, 6)),
+        ),
+        audio=(
+            ConvSpec(64, (3, 3), (1, 1), (1, 1)),
+            PoolSpec((1, 1), (1, 1)),  # keeps the published numbering of layers
+            ConvSpec(192, (3, 3), (1, 1), (1, 1)),
+            PoolSpec((3, 3), (1, 2)),
+            ConvSpec(384, (3, 3), (1, 1), (1, 1)),
+            *(same,) * 2,
+            PoolSpec((3, 3), (2, 2)),
+            ConvSpec(512, (5, 4)),
+        ),
+        hidden=512,
+        embedding=1024,
+    )
+
+
 class SyncNet(nn.Module):
     """Two branches; module names and indices follow the published state dict (`netcnnlip.0.weight`, ...)."""
 
@@ -91,10 +120,12 @@ class SyncNet(nn.Module):
 
     def lip(self, faces: Tensor) -> Tensor:
         """Embeddings [B, T - 4, D] of face crops [B, 3, T, *face_size], T >= 5."""
-        maps = self.netcnnlip(faces)  # [B, C, T - 4, 1, 1]
-        batch, channels, windows = maps.shape[:3]
-        flat = maps.reshape(batch, channels, windows).transpose(1, 2).reshape(batch * windows, channels)
-        return self.netfclip(flat).view(batch, windows, -1)
+        features = self.lip_features(faces)
+        return self.netfclip(features.flatten(0, 1)).view(*features.shape[:2], -1)
+
+    def lip_features(self, faces: Tensor) -> Tensor:
+        """What the last lip layers see, [B, T - 4, channels]: the published code's "lip feature"."""
+        return self.netcnnlip(faces).flatten(2).transpose(1, 2)
 
     def audio(self, windows: Tensor) -> Tensor:
         """Embeddings [N, D] of MFCC windows [N, 1, 13, 20]."""

@@ -276,7 +276,7 @@ register_metric("fake_quality", AddedMetric(FakeMetric(), extract))
 
 QUALITY = Column("fake_quality", "Quality", "up", digits=3)
 COLUMNS = (
-    Column("ase", "ASE", "up"),
+    Column("no_such_metric", "ASE", "up"),
     QUALITY,
     Column("fps", "FPS", "up", unit="frames/s"),
     Column("ttff", "TTFF", "down", unit="s", in_paper=False),
@@ -298,7 +298,7 @@ def fake_table() -> Experiment:
         title="A fake experiment",
         methods=("fake", "fake_other", "fake_control"),
         datasets=("fake_short", "fake_long"),
-        metrics=("ase", "fake_quality"),
+        metrics=("no_such_metric", "fake_quality"),
         tables=(table,),
         reference="fake",
         speed=SpeedProtocol(dataset="fake_long", discarded_s=2.4, clip_s=19.2, others_share=1.0),

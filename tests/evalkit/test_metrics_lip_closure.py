@@ -41,3 +41,13 @@ def test_sounds_after_the_end_of_the_video_are_left_out() -> None:
 @pytest.mark.parametrize(("of", "reason"), [(SimpleNamespace(), "no_truth"), (sample(SOUNDS[:3]), "too_few_sounds")])
 def test_missing_has_a_reason(of: SimpleNamespace, reason: str) -> None:
     assert (score([10], of).value, score([10], of).reason) == (None, reason)
+
+
+def test_readings_that_begin_with_a_late_face_are_counted_from_there() -> None:
+    opening = np.full(85, 0.6, np.float32)
+    opening[[5, 15]] = 0.05  # frames 20 and 30 of the video
+    late = {"mouth": {"opening": opening, "first_frame": np.array(15)}}
+    result = get_metric("lip_closure").score(late, sample())
+    assert (result.value, result.details["sounds"]) == (pytest.approx(2 / 3), 3)
+    never = {"mouth": {"opening": np.zeros(0, np.float32), "first_frame": np.array(100)}}
+    assert get_metric("lip_closure").score(never, sample()).reason == "no_face_track"

@@ -7,17 +7,36 @@ import pytest
 
 from evalkit.errors import UnknownNameError
 from evalkit.metrics import Score, extractor_names, get_extractor, get_metric, metric_names, register_metric
+from evalkit.metrics.weights import WeightsError
+
+NEED_OFFICIAL_WEIGHTS = {
+    "fid_clean",
+    "fid_tf",
+    "fvd_cd",
+    "sync_c_reference",
+    "sync_d_reference",
+    "dino_s_full",
+}
 
 
 def test_all_metrics_are_listed_and_describe_themselves() -> None:
-    assert metric_names()[:5] == ["sync_c", "sync_d", "sync_offset", "dino_s", "mouth_correlation"]
-    for name in metric_names():
+    names = metric_names()
+    assert names[:7] == ["ase", "iqa", "sync_c", "sync_d", "sync_offset", "sync_offset_ms", "dino_s"]
+    assert {"fid", "kid", "fvd", "motion", "jerk", "flicker", "identity_drift", "colour_drift"} <= set(names)
+    for name in names:
         metric = get_metric(name)
         assert metric.name == name
         assert metric.title
-        assert metric.direction in ("up", "down", "zero")
-        assert metric.backbone.kind == "nano"
-        assert len(metric.backbone.digest) == 64
+        assert metric.direction in ("up", "down", "zero", "none")
+        if name in NEED_OFFICIAL_WEIGHTS:
+            with pytest.raises(WeightsError, match="evalkit weights get"):
+                _ = metric.backbone
+        elif metric.extractors == ("pixels",):
+            assert metric.backbone.kind == "none"
+        else:
+            assert metric.backbone.kind == "nano"
+            assert len(metric.backbone.digest) == 64
+            assert metric.backbone.protocol
 
 
 def test_metrics_that_share_features_share_one_extractor() -> None:

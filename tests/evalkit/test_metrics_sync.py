@@ -1,6 +1,7 @@
 """Sync arithmetic: golden embeddings, closed forms, and what the metrics report."""
 
 import os
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,14 @@ import pytest
 
 from evalkit.metrics import get_metric
 from evalkit.metrics.sync import analyse
-from evalkit.metrics.sync_distance import VSHIFT, shift_distances, smooth_framewise, summarise, window_count
+from evalkit.metrics.sync_distance import (
+    VSHIFT,
+    shift_distances,
+    smooth_framewise,
+    summarise,
+    summarise_pair,
+    window_count,
+)
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parents[2].parent / "shared" / "golden")) / "metrics"
 FILE = GOLDEN / "syncnet_distance.npz"
@@ -141,3 +149,25 @@ def test_an_offset_at_the_end_of_the_search_is_no_offset() -> None:
     video = random_embeddings()
     score = get_metric("sync_offset").score(features(video, np.roll(video, VSHIFT, axis=0)), SimpleNamespace())
     assert (score.value, score.reason) == (None, "no_sync_found")
+
+
+def test_a_stream_is_summarised_in_pieces_as_it_would_be_at_once() -> None:
+    video, audio = random_embeddings(5000, 6), random_embeddings(5000, 7)
+    whole, pieces = summarise(shift_distances(video, audio)), summarise_pair(video, audio)
+    for name in ("distance", "confidence", "distance_valid", "confidence_valid"):
+        assert getattr(pieces, name) == pytest.approx(getattr(whole, name), rel=1e-12), name
+    assert pieces.offset_frames == whole.offset_frames
+    np.testing.assert_allclose(pieces.framewise, whole.framewise, rtol=0, atol=1e-12)
+
+
+def test_scoring_ten_thousand_seconds_takes_bounded_memory(tmp_path: Path) -> None:
+    count = 250_000
+    embeddings = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, (count, 16))
+    for start in range(0, count, 25_000):
+        embeddings[start : start + 25_000] = np.random.default_rng(start).normal(size=(25_000, 16))
+    tracemalloc.start()
+    score = get_metric("sync_c").score(features(embeddings, embeddings), SimpleNamespace())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert score.details["windowed_spans"] == 1000
+    assert peak < 40 << 20

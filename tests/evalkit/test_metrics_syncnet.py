@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from evalkit.metrics.syncnet import ConvSpec, PoolSpec, SyncNet, SyncNetConfig, nano_syncnet
+from evalkit.metrics.syncnet import SyncNet, nano_syncnet, official_syncnet
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parents[2].parent / "shared" / "golden")) / "metrics"
 KEYS = GOLDEN / "syncnet_state_keys.json"
@@ -25,27 +25,8 @@ def test_one_run_over_many_pictures_equals_single_windows() -> None:
 
 @pytest.mark.skipif(not KEYS.exists(), reason=f"no golden data in {GOLDEN}; set GOLDEN_DIR")
 def test_the_published_layout_is_a_matter_of_configuration() -> None:
-    lip = (
-        ConvSpec(96, (7, 7), (2, 2)),
-        PoolSpec((3, 3), (2, 2)),
-        ConvSpec(256, (5, 5), (2, 2), (1, 1)),
-        PoolSpec((3, 3), (2, 2), (1, 1)),
-        *(ConvSpec(256, (3, 3), (1, 1), (1, 1)),) * 3,
-        PoolSpec((3, 3), (2, 2)),
-        ConvSpec(512, (6, 6)),
-    )
-    audio = (
-        ConvSpec(64, (3, 3), (1, 1), (1, 1)),
-        PoolSpec((1, 1), (1, 1)),
-        ConvSpec(192, (3, 3), (1, 1), (1, 1)),
-        PoolSpec((3, 3), (1, 2)),
-        ConvSpec(384, (3, 3), (1, 1), (1, 1)),
-        *(ConvSpec(256, (3, 3), (1, 1), (1, 1)),) * 2,
-        PoolSpec((3, 3), (2, 2)),
-        ConvSpec(512, (5, 4)),
-    )
     with torch.device("meta"):
-        network = SyncNet(SyncNetConfig((224, 224), lip, audio, hidden=512, embedding=1024))
+        network = SyncNet(official_syncnet())
     assert {key: list(tensor.shape) for key, tensor in network.state_dict().items()} == golden_shapes()
     assert sum(parameter.numel() for parameter in network.parameters()) == 13_631_616
 

@@ -8,10 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from evalkit.metrics.training.clip_encoder import ALTERATIONS, ClipTask
 from evalkit.metrics.training.data import AUDIO_LEAD_FRAMES, ShardSet, split_shards
+from evalkit.metrics.training.face_finder import FaceFinderTask
+from evalkit.metrics.training.framing import nearer, reframe
 from evalkit.metrics.training.image_encoder import ImageTask
 from evalkit.metrics.training.loop import Recipe, Task, train
 from evalkit.metrics.training.mouth import MouthTask
+from evalkit.metrics.training.quality import DISTORTIONS, TASTES, Context, QualityTask
 from evalkit.metrics.training.syncnet import SyncTask, matching_loss
 
 CLIPS, FRAMES = 4, 13
@@ -65,7 +69,7 @@ def halves(shards: Path) -> tuple[ShardSet, ShardSet]:
     return split_shards([shards], [shards / "shard-1.safetensors"])
 
 
-@pytest.mark.parametrize("make", [MouthTask, SyncTask, ImageTask])
+@pytest.mark.parametrize("make", [MouthTask, SyncTask, ImageTask, ClipTask, QualityTask, FaceFinderTask])
 def test_every_recipe_takes_a_step_and_validates(make: type[Task], shards: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     task = make(*halves(shards))
@@ -74,6 +78,55 @@ def test_every_recipe_takes_a_step_and_validates(make: type[Task], shards: Path,
     task.network.eval()
     with torch.inference_mode():
         assert all(np.isfinite(value) for value in task.validate().values() if isinstance(value, float))
+
+
+def scene_of_waves() -> torch.Tensor:
+    """A smooth colourful picture [3, 128, 96] in 0..1."""
+    y, x = torch.meshgrid(torch.arange(128), torch.arange(96), indexing="ij")
+    return torch.stack([0.5 + 0.3 * torch.sin((x * a + y * b) / 9) for a, b in ((1, 2), (2, 1), (3, -1))])
+
+
+@pytest.mark.parametrize("name", sorted({*DISTORTIONS, *TASTES} - {"framing"}))
+def test_distortions_grow_with_their_severity(name: str) -> None:
+    x, other = scene_of_waves(), scene_of_waves().flip(2)
+    change, box = {**DISTORTIONS, **TASTES}[name], torch.tensor([0.3, 0.2, 0.7, 0.6])
+    differences = []
+    for severity in (0.0, 0.3, 1.0):
+        worse = change(x, severity, Context(other, box, torch.Generator().manual_seed(4))).clamp(0, 1)
+        assert worse.shape == x.shape
+        differences.append(float((worse - x).abs().mean()))
+    assert differences[0] < 1e-5
+    assert 0.002 < differences[1] < differences[2]
+
+
+def test_bad_framing_loses_the_wanted_share_of_the_face_and_a_nearer_view_none() -> None:
+    face = torch.zeros(3, 128, 96)
+    face[:, 40:80, 30:66] = 1
+    box = torch.tensor([30 / 96, 40 / 128, 66 / 96, 80 / 128])
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        near = nearer(face, box, generator)
+        edges = torch.cat([near[0, 0], near[0, -1], near[0, :, 0], near[0, :, -1]])
+        assert float(edges.max()) < 0.6  # the face does not touch the border
+        assert float(near.mean()) >= float(face.mean()) - 1e-3
+        bad = reframe(face, box, 1.0, generator)
+        cut = max(float(bad[0, :, 0].mean()), float(bad[0, :, -1].mean()), float(bad[0, 0].mean()))
+        assert cut > 0.2 or not torch.allclose(bad, face, atol=0.1)
+    assert reframe(face, box, 0.0, generator) is face
+
+
+@pytest.mark.parametrize("name", list(ALTERATIONS))
+def test_alterations_of_a_clip_grow_with_their_degree(name: str) -> None:
+    x = torch.arange(40)[:, None, None, None] / 40 * torch.rand(1, 3, 64, 48, generator=torch.Generator().manual_seed(0))
+    pattern = 0.5 * x + 0.4 * scene_of_waves()[None, :, ::2, ::2]
+    plain = pattern[5:21]
+    differences = []
+    for degree in (0.0, 0.4, 1.0):
+        altered = ALTERATIONS[name](pattern, 5, degree, torch.Generator().manual_seed(1))
+        assert altered.shape == plain.shape
+        differences.append(float((altered - plain).abs().mean()))
+    assert differences[0] < 0.01
+    assert differences[0] < differences[1] < differences[2]
 
 
 class StoppedError(Exception):

@@ -7,12 +7,22 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from evalkit.metrics.clip_encoder import ClipEncoder
+from evalkit.metrics.face_finder_net import FaceFinderNet
 from evalkit.metrics.image_encoder import ImageEncoder
 from evalkit.metrics.mouth_net import MouthNet
+from evalkit.metrics.quality_net import QualityNet
 from evalkit.metrics.syncnet import SyncNet, nano_syncnet
 from evalkit.metrics.weights import MAX_BYTES, NANO_WEIGHTS, WeightsError, load_nano, manifest_entry, ship_weights
 
-NETWORKS = {"syncnet": lambda: SyncNet(nano_syncnet()), "image_encoder": ImageEncoder, "mouth": MouthNet}
+NETWORKS = {
+    "syncnet": lambda: SyncNet(nano_syncnet()),
+    "image_encoder": ImageEncoder,
+    "mouth": MouthNet,
+    "clip_encoder": ClipEncoder,
+    "quality": QualityNet,
+    "face_finder": FaceFinderNet,
+}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -68,3 +68,16 @@ def test_seeds_are_averaged_within_their_sample() -> None:
 
 def test_bins_hold_their_own_seconds_only() -> None:
     assert binned([0.0, 9.9, 10.0, 31.0], [1.0, 3.0, 5.0, 7.0]) == [(5.0, 2.0), (15.0, 5.0), (35.0, 7.0)]
+
+
+def test_samples_of_one_identity_are_drawn_together() -> None:
+    values = np.random.default_rng(0).normal(size=12).repeat(5)  # twelve identities, five equal clips each
+    alone = estimate(values.tolist())
+    together = estimate(values.tolist(), [str(index // 5) for index in range(60)])
+    of_identities = estimate(values[::5].tolist())
+    assert together.mean == pytest.approx(alone.mean)
+    assert together.n == 60
+    assert (together.low, together.high) == pytest.approx((of_identities.low, of_identities.high))
+    assert together.high - together.low > 1.8 * (alone.high - alone.low)
+    assert estimate([1.0, 2.0], ["a", "a"]).low is None
+    assert estimate([1.0, 2.0], ["a", "b"]) == estimate([1.0, 2.0])

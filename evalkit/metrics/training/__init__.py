@@ -1,4 +1,4 @@
 """Recipes that train the shipped nano networks on shards of the nano world.
 
-`python -m evalkit.metrics.training mouth|syncnet|image_encoder --shards DIR --minutes M --out FOLDER`
+`python -m evalkit.metrics.training NETWORK --shards DIR --minutes M --out FOLDER`
 """

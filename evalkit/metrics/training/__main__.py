@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,15 @@ EXAMPLE = """example:
   python -m genbench shards --clips 64 --seed 7 --out unseen
   python -m evalkit.metrics.training mouth --shards shards --held-out unseen --minutes 5 --out runs/mouth --ship
 A second identical command continues from the last checkpoint."""
+
+TASKS = {
+    "mouth": "evalkit.metrics.training.mouth:MouthTask",
+    "syncnet": "evalkit.metrics.training.syncnet:SyncTask",
+    "image_encoder": "evalkit.metrics.training.image_encoder:ImageTask",
+    "clip_encoder": "evalkit.metrics.training.clip_encoder:ClipTask",
+    "quality": "evalkit.metrics.training.quality:QualityTask",
+    "face_finder": "evalkit.metrics.training.face_finder:FaceFinderTask",
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -45,17 +55,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _task(name: str) -> type:
-    if name == "mouth":
-        from evalkit.metrics.training.mouth import MouthTask
-
-        return MouthTask
-    if name == "syncnet":
-        from evalkit.metrics.training.syncnet import SyncTask
-
-        return SyncTask
-    from evalkit.metrics.training.image_encoder import ImageTask
-
-    return ImageTask
+    module, _, attribute = TASKS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("network", choices=["mouth", "syncnet", "image_encoder"])
+    parser.add_argument("network", choices=list(TASKS))
     parser.add_argument("--shards", type=Path, nargs="+", required=True, help="shard files or folders of them")
     parser.add_argument(
         "--held-out", type=Path, nargs="+", required=True, help="the same for clips that are only checked"
