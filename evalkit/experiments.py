@@ -212,4 +212,5 @@ def get_experiment(name: str) -> Experiment:
 
 
 def _load_catalogue() -> None:
-    import evalkit.catalogue  # noqa: F401  (imported for its registrations)
+    import evalkit.catalogue
+    import evalkit.training_experiments  # noqa: F401  (both imported for their registrations)
