@@ -217,4 +217,5 @@ def get_experiment(name: str) -> Experiment:
 
 def _load_catalogue() -> None:
     import evalkit.catalogue
-    import evalkit.catalogue_supplement  # noqa: F401  (both are imported for their registrations)
+    import evalkit.catalogue_supplement
+    import evalkit.training_experiments  # noqa: F401  (all are imported for their registrations)

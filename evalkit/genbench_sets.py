@@ -1,8 +1,9 @@
-"""The GenBench sets as evalkit sees them: short, long and in-domain, built through genbench's own API."""
+"""The GenBench sets as evalkit sees them: short, long, a minute each, in-domain, built through genbench's own API."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,33 @@ from evalkit.datasets import LoadedSet, Progress, Sample, SampleSet, input_diges
 from evalkit.definition import SampleInfo
 from evalkit.errors import EvalkitError, PrerequisiteMissingError
 
-TITLES = {"genbench_short": "GenBench-Short", "genbench_long": "GenBench-Long", "genbench_in_domain": "GenBench-In-Domain"}
+TITLES = {
+    "genbench_short": "GenBench-Short",
+    "genbench_long": "GenBench-Long",
+    "genbench_minute": "GenBench-Minute",
+    "genbench_outside": "GenBench-Minute, altered pictures",
+    "genbench_in_domain": "GenBench-In-Domain",
+}
 SIZES = {
     "genbench_short": {"quick": 8, "full": 100},
     "genbench_long": {"quick": 2, "full": 15},
+    "genbench_minute": {"quick": 16, "full": 64},
+    "genbench_outside": {"quick": 16, "full": 64},
     "genbench_in_domain": {"quick": 8, "full": 50},
 }
+ALTERED_SETS = {"genbench_outside": "genbench_minute"}
+"""Sets that are another set with altered pictures."""
 
 
 def genbench_set(name: str) -> SampleSet:
     """One of the GenBench sets."""
 
     def build(folder: Path, suite: str, progress: Progress) -> None:
-        _build(name.removeprefix("genbench_"), suite, folder, progress)
+        source = ALTERED_SETS.get(name)
+        if source is None:
+            _build(name.removeprefix("genbench_"), suite, folder, progress)
+        else:
+            _build_altered(name, source, suite, folder, progress)
 
     return SampleSet(name, TITLES[name], SIZES[name], build, lambda folder: load_genbench(name, folder))
 
@@ -44,6 +59,15 @@ def _build(short_name: str, suite: str, folder: Path, progress: Progress) -> Non
         progress(made, len(specs.samples))
 
     build_set(specs, folder, on_sample=step)
+
+
+def _build_altered(name: str, source: str, suite: str, folder: Path, progress: Progress) -> None:
+    plain = folder.with_name(f".{folder.name}.plain")
+    _build(source.removeprefix("genbench_"), suite, plain, progress)
+    from genbench.altered import alter
+
+    alter(plain, folder, name)
+    shutil.rmtree(plain)
 
 
 def load_genbench(name: str, folder: Path) -> LoadedSet:

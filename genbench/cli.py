@@ -77,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_build(verbs: argparse._SubParsersAction) -> None:
     build = verbs.add_parser("build", help="make a test set: pictures, voices, prompts, and the truth where it is known")
-    build.add_argument("--set", dest="set_name", choices=("short", "long", "in_domain"), required=True)
+    build.add_argument("--set", dest="set_name", choices=("short", "long", "minute", "in_domain"), required=True)
     build.add_argument("--suite", choices=("quick", "full"), default="quick", help="default: quick")
     build.add_argument("--out", type=Path, required=True, help="the set goes to OUT/<set>_<suite>")
     build.add_argument("--seed", type=int, default=0, help="another seed is another test set; default: 0")

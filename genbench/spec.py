@@ -45,6 +45,8 @@ SETS: dict[tuple[str, str], SetSize] = {
     ("short", "full"): SetSize(100, (8.5, 11.5), "the quality tables"),
     ("long", "quick"): SetSize(2, (59.0, 61.0), "smoke runs of the drift curves"),
     ("long", "full"): SetSize(15, (312.0, 418.0), "quality over more than 5 minutes"),
+    ("minute", "quick"): SetSize(16, (59.0, 61.0), "what weights must hold for a minute: every style and composition"),
+    ("minute", "full"): SetSize(64, (59.0, 61.0), "the same with narrower intervals"),
     ("in_domain", "quick"): SetSize(8, (5.0, 6.0), "smoke runs of the in-domain table (FID, FVD)"),
     ("in_domain", "full"): SetSize(50, (5.3, 9.6), "the in-domain table: clips like the training's, with truth"),
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from genbench.altered import ALTERED
+
 if TYPE_CHECKING:
     import torch
 
@@ -31,6 +33,9 @@ def render_truth(
         for frames in read_video(sample.folder / sample.truth_video.path, chunk_frames):
             yield torch.from_numpy(frames)
         return
+    if ALTERED in sample.source:
+        how = sample.source[ALTERED]
+        raise ValueError(f"the picture of sample {sample.id} was altered ({how}), so its truth cannot be drawn")
     known = sample.truth()
     if known is None:
         raise ValueError(f"sample {sample.id} has no truth: it was made by generators that do not say what they did")

@@ -13,7 +13,21 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import cases, claims, definition, figures, filmstrips, format, media, plot, positions, speed, tables, trust
+from reports import (
+    cases,
+    claims,
+    cost,
+    definition,
+    figures,
+    filmstrips,
+    format,
+    media,
+    plot,
+    positions,
+    speed,
+    tables,
+    trust,
+)
 from reports.data import Run, load
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -67,6 +81,7 @@ def context(run: Run, shelf: media.Shelf) -> dict[str, Any]:
         "tables": tables.summary_tables(run),
         "claims": claims.claim_view(run),
         "paired": figures.paired_pictures(run),
+        "costs": cost.cost_pictures(run),
         "drift": figures.drift_pictures(run),
         "slopes": figures.slope_rows(run),
         "positions": positions.position_pictures(run),

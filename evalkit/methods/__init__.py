@@ -7,6 +7,7 @@ import importlib
 from evalkit.methods.base import Factory, Method
 from evalkit.names import unknown
 
+STUDENT_STEPS, UNDISTILLED_STEPS = (1, 2), (1, 2, 4, 8, 25, 40)
 _SHIPPED = {
     "live_avatar": "evalkit.methods.live_avatar:live_avatar",
     "live_avatar_clean_kv": "evalkit.methods.live_avatar:clean_kv",
@@ -15,6 +16,9 @@ _SHIPPED = {
     "live_avatar_sp4": "evalkit.methods.live_avatar:sp4",
     "live_avatar_no_vae_parallel": "evalkit.methods.live_avatar:no_vae_parallel",
     "live_avatar_no_dmd": "evalkit.methods.live_avatar:no_dmd",
+    "live_avatar_no_history_corrupt": "evalkit.methods.live_avatar:no_history_corrupt",
+    **{f"live_avatar_{count}_steps": f"evalkit.methods.live_avatar:in_steps:{count}" for count in STUDENT_STEPS},
+    **{f"undistilled_{count}_steps": f"evalkit.methods.live_avatar:undistilled:{count}" for count in UNDISTILLED_STEPS},
     "truth": "evalkit.methods.truth:truth",
     "truth_swapped": "evalkit.methods.truth:truth_swapped",
     "truth_shifted": "evalkit.methods.truth:truth_shifted",
@@ -38,6 +42,6 @@ def get_method(name: str) -> Method:
         return _ADDED[name]()
     if name not in _SHIPPED:
         raise unknown("method", name, method_names(), "see: python -m evalkit list methods")
-    module, _, factory = _SHIPPED[name].partition(":")
-    make: Factory = getattr(importlib.import_module(module), factory)
-    return make()
+    module, factory, *steps = _SHIPPED[name].split(":")
+    method: Method = getattr(importlib.import_module(module), factory)(*map(int, steps))
+    return method

@@ -286,3 +286,22 @@ def _predicted_only(name: str, title: str, layout: str, **options: Any) -> Metho
     method = LiveAvatar(name, title, ABLATION, layout=layout, **options)
     method.only_scenarios = (PREDICTED,)
     return method
+
+
+def no_history_corrupt() -> Method:
+    """Table 4: a student distilled on finished blocks, streamed as usual."""
+    return LiveAvatar("live_avatar_no_history_corrupt", "Without History Corrupt", ABLATION, "no_history_corrupt")
+
+
+def in_steps(steps: int) -> Method:
+    """The student with another number of evaluations per block."""
+    return LiveAvatar(f"live_avatar_{steps}_steps", f"Distilled, {_steps(steps)}", ABLATION, steps=steps)
+
+
+def undistilled(steps: int) -> Method:
+    """The generator after stage 1, with so many Euler steps per block."""
+    return LiveAvatar(f"undistilled_{steps}_steps", f"Undistilled, {_steps(steps)}", ABLATION, "stage1", steps=steps)
+
+
+def _steps(count: int) -> str:
+    return f"{count} step" + "s" * (count > 1)

@@ -24,7 +24,8 @@ LEAST_GRADIENT = 1e-3
 
 
 class PixelFeatures(Extractor):
-    """Arrays per picture [n]: `luma` 0..255, `lab` [n, 3], `sharpness`; `cells` [n, 48] of mean brightness 0..255.
+    """Arrays per picture [n]: `luma` 0..255, `lab` [n, 3], `rgb` [n, 3] of means 0..255, `sharpness`; `cells` [n, 48], their
+    mean brightness 0..255.
 
     Per pair of pictures, entry 0 being 0: `speed` (pixels of 64 rows per picture) and `change` (mean squared
     difference); `third` is the mean squared third difference, its first three entries 0.
@@ -46,7 +47,7 @@ class PixelStream(FeatureStream):
 
     def __init__(self) -> None:
         self._before: Tensor | None = None
-        self._scalars = Rows(8)
+        self._scalars = Rows(11)
         self._cells = Rows(CELLS[0] * CELLS[1])
 
     @torch.inference_mode()
@@ -60,7 +61,8 @@ class PixelStream(FeatureStream):
         third = _third(joined, known)
         lab = mean_lab(colour)
         sharp = _sharpness(luma)
-        columns = [luma.mean((1, 2, 3)) * 255, *lab.T, sharp, speed, change, third]
+        rgb = colour.mean((2, 3)) * 255
+        columns = [luma.mean((1, 2, 3)) * 255, *lab.T, sharp, speed, change, third, *rgb.T]
         self._scalars.append(torch.stack(columns, 1).numpy())
         self._cells.append((F.adaptive_avg_pool2d(luma, CELLS).flatten(1) * 255).numpy())
         self._before = joined[-3:].clone()
@@ -69,7 +71,7 @@ class PixelStream(FeatureStream):
         table = self._scalars.array()
         names = ("luma", None, None, None, "sharpness", "speed", "change", "third")
         out = {name: table[:, column].copy() for column, name in enumerate(names) if name}
-        return {**out, "lab": table[:, 1:4].copy(), "cells": self._cells.array()}
+        return {**out, "lab": table[:, 1:4].copy(), "rgb": table[:, 8:11].copy(), "cells": self._cells.array()}
 
 
 def shrink(luma: Tensor) -> Tensor:

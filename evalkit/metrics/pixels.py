@@ -23,7 +23,9 @@ SETTLE_FRAMES = FPS
 """The first second, whose mean colour drift is measured against."""
 
 
-class _PixelMetric(Metric):
+class PixelMetric(Metric):
+    """A number from the arrays of `PixelFeatures`."""
+
     extractors = ("pixels",)
     least_frames = 4
 
@@ -38,7 +40,7 @@ class _PixelMetric(Metric):
         raise NotImplementedError
 
 
-class Motion(_PixelMetric):
+class Motion(PixelMetric):
     """Mean speed of what is seen moving, in per cent of the picture's height per second; 0 for a still picture."""
 
     name, title, direction, unit, bounds = "motion", "Motion", "none", "% height/s", (0.0, None)
@@ -49,10 +51,10 @@ class Motion(_PixelMetric):
         changes = arrays["change"][1:].astype(np.float64)
         still = float((changes < LEAST_CHANGE).mean())
         details |= {"still_share": still, "median": float(np.median(speeds)), "sharpness": float(arrays["sharpness"].mean())}
-        return Score(float(speeds.mean()), None, details, _per_second("motion", speeds))
+        return Score(float(speeds.mean()), None, details, per_second("motion", speeds))
 
 
-class Jerk(_PixelMetric):
+class Jerk(PixelMetric):
     """Third difference in time over first difference, as root mean squares.
 
     Smooth motion of f Hz gives (2 sin(pi f / 25))^2, below 0.25 up to 2 Hz; uncorrelated pictures give sqrt(10).
@@ -67,7 +69,7 @@ class Jerk(_PixelMetric):
         return Score(float(np.sqrt(third.mean() / first.mean())), None, details)
 
 
-class Flicker(_PixelMetric):
+class Flicker(PixelMetric):
     """Amplitude of brightness jumping from picture to picture, in grey levels of 0..255.
 
     A quarter of the second difference of each of 48 cells' brightness, root mean square in time, median over cells: a
@@ -87,7 +89,7 @@ class Flicker(_PixelMetric):
         return Score(float(np.median(by_cell)), None, details)
 
 
-class ColourDrift(_PixelMetric):
+class ColourDrift(PixelMetric):
     """Slope per minute of the mean colour's distance (CIELAB, delta E 1976) from that of the first second."""
 
     name, title, direction, unit, bounds = "colour_drift", "Colour drift", "down", "delta E/min", (None, None)
@@ -100,10 +102,10 @@ class ColourDrift(_PixelMetric):
         slope = slope_per_minute(times_s, distance)
         assert slope is not None  # two seconds at least
         details |= {"last_minus_first": last_minus_first(times_s, distance), "largest": float(distance.max())}
-        return Score(slope, None, details, _per_second("colour_distance", distance))
+        return Score(slope, None, details, per_second("colour_distance", distance))
 
 
-def _per_second(name: str, values: np.ndarray) -> dict[str, tuple[list[float], list[float]]]:
+def per_second(name: str, values: np.ndarray) -> dict[str, tuple[list[float], list[float]]]:
     """Means over each second."""
     parts = [values[start : start + FPS] for start in range(0, len(values), FPS)]
     times_s = [index + len(part) / 2 / FPS for index, part in enumerate(parts)]
