@@ -16,15 +16,15 @@ MOUTH = Column("mouth_correlation", "Mouth r", UP, digits=3, in_paper=False)
 
 METRICS = ("ase", "iqa", "sync_c", "sync_d", "sync_offset", "dino_s", "mouth_correlation")
 SETS = ("genbench_short", "genbench_long")
-NO_ADAPTER = "no adapter for this system yet"
+NOT_SET_UP = "needs its own checkout, weights and GPU: python -m evalkit doctor table2 says how"
 
 RIVALS = (
-    Row("ditto", "Ditto", "rival", reason=NO_ADAPTER),
-    Row("echomimic_v2", "Echomimic-V2", "rival", reason=NO_ADAPTER),
-    Row("hallo3", "Hallo3", "rival", reason=NO_ADAPTER),
-    Row("stableavatar", "StableAvatar", "rival", reason=NO_ADAPTER),
-    Row("omniavatar", "OmniAvatar", "rival", reason=NO_ADAPTER),
-    Row("wan_s2v", "WanS2V", "rival", reason=NO_ADAPTER),
+    Row("ditto", "Ditto", "rival", reason=NOT_SET_UP),
+    Row("echomimic_v2", "Echomimic-V2", "rival", reason=NOT_SET_UP),
+    Row("hallo3", "Hallo3", "rival", reason=NOT_SET_UP),
+    Row("stableavatar", "StableAvatar", "rival", reason=NOT_SET_UP),
+    Row("omniavatar", "OmniAvatar", "rival", reason=NOT_SET_UP),
+    Row("wan_s2v", "WanS2V", "rival", reason=NOT_SET_UP),
 )
 OURS = Row("live_avatar", "Live Avatar (ours)")
 CONTROLS = (

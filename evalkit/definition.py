@@ -20,7 +20,7 @@ FILE = "experiment.json"
 class MethodInfo:
     """A method as it was when the run was defined. `identity` is what its fingerprint is made of.
 
-    `is_left_out`: the user's selection, not a problem, keeps it from running.
+    `is_left_out`: the user's selection, not a problem, keeps it from running. The other fields are those of `Method`.
     """
 
     name: str
@@ -30,11 +30,20 @@ class MethodInfo:
     identity: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
     is_left_out: bool = False
+    speed: str = "protocol"
+    limit_per_s: float = 0.0
+    batch: int = 1
+    longest_s: float = 0.0
+    longest_reason: str = ""
 
     @property
     def is_runnable(self) -> bool:
-        """False for systems that only appear with the paper's numbers."""
-        return self.kind != "rival" and not self.reason
+        """False for rows that only appear with the paper's numbers, or with the reason why they are empty."""
+        return not self.reason
+
+    def takes(self, sample: SampleInfo) -> bool:
+        """Whether the method can follow a voice of this length."""
+        return not self.longest_s or sample.duration_s <= self.longest_s
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,12 @@ class SpeedProtocol:
     version: str = "2"
 
 
+FROM_CLIPS = SpeedProtocol(
+    name="clips", discarded_clips=0, discarded_s=0.0, repeats=1, clip_s=0.0, min_blocks=1, warmup_blocks=0, version="1"
+)
+"""Read from the timelines of a method's own clips: for those that are slow, or run elsewhere."""
+
+
 @dataclass(frozen=True)
 class Segments:
     """A stress stream: how long it is and which spans of it are scored as clips of their own."""

@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalkit.definition import Definition
+from evalkit.definition import Definition, MethodInfo
 from evalkit.methods.base import CONTROL
 from evalkit.plan import Item, Plan
 from evalkit.records import GENERATE, SCORE, SPEED, Key
 
 STRESS = "stress"
 BASE_LIMIT_S = 300.0
+OWN_LIMIT_BASE_S, OWN_LIMIT_MARGIN = 3600.0, 1.1
 LIMIT_PER_MEDIA_S = {GENERATE: 30.0, STRESS: 30.0, SCORE: 20.0, SPEED: 30.0}
 
 
@@ -93,7 +94,7 @@ def phase_jobs(plan: Plan, definition: Definition, phase: str, retry_failed: boo
     groups: dict[str, list[Item]] = {}
     for item in due:
         groups.setdefault(_group(definition, item, phase), []).append(item)
-    return [_job(definition, kind, f"{phase}-{name}", _single(items, kind)) for name, items in groups.items()]
+    return [_job(definition, kind, f"{phase}-{name}", _work(definition, items, kind)) for name, items in groups.items()]
 
 
 def _group(definition: Definition, item: Item, phase: str) -> str:
@@ -106,8 +107,19 @@ def _job(definition: Definition, kind: str, name: str, items: Iterable[WorkItem]
     return JobSpec(name, kind, tuple(items), definition.plugins, title=name.replace("-", " ", 1))
 
 
-def _single(items: list[Item], kind: str) -> list[WorkItem]:
-    return [WorkItem(item.key.label(), (_part(item),), item.media_s, _limit_s(kind, item.media_s)) for item in items]
+def _work(definition: Definition, items: list[Item], kind: str) -> list[WorkItem]:
+    """One record each, or clips of one seed together where the method is best run so."""
+    method = definition.method(items[0].key.method)
+    size = method.batch if method is not None and kind == GENERATE else 1
+    made = []
+    for seed in dict.fromkeys(item.key.seed for item in items):
+        same = [item for item in items if item.key.seed == seed]
+        for first in range(0, len(same), size):
+            group = same[first : first + size]
+            media_s = sum(item.media_s for item in group)
+            label = group[0].key.label() + (f" and {len(group) - 1} more" if len(group) > 1 else "")
+            made.append(WorkItem(label, tuple(map(_part, group)), media_s, _limit_s(kind, media_s, method)))
+    return made
 
 
 def _by_clip(items: list[Item]) -> list[WorkItem]:
@@ -130,5 +142,8 @@ def _part(item: Item) -> Part:
     return Part(item.key, item.inputs, item.fingerprint, item.attempts)
 
 
-def _limit_s(kind: str, media_s: float) -> float:
+def _limit_s(kind: str, media_s: float, method: MethodInfo | None = None) -> float:
+    if kind != SCORE and method is not None and method.limit_per_s:
+        # A method with a limit of its own keeps to it by itself; this one is for when it does not.
+        return OWN_LIMIT_BASE_S + OWN_LIMIT_MARGIN * method.limit_per_s * media_s
     return BASE_LIMIT_S + LIMIT_PER_MEDIA_S[kind] * media_s

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from evalkit import experiments
 from evalkit.definition import DatasetInfo, Definition, MethodInfo, MetricInfo, SampleInfo
 from evalkit.fingerprint import differing_fields, digest
-from evalkit.methods.base import CONTROL, VIDEO
+from evalkit.methods.base import CONTROL, FROM_CLIPS, UNTIMED, VIDEO
 from evalkit.records import DONE, FAILED, GENERATE, INVALID, SCORE, SPEED, Key, Record
 from evalkit.store import Store
 
@@ -77,7 +78,7 @@ class Plan:
 def make_plan(store: Store, definition: Definition) -> Plan:
     """Classify every record that the definition wants."""
     clips = list(_generations(store, definition))
-    plan = Plan(clips + list(_speeds(store, definition)) + list(_scores(store, definition, clips)))
+    plan = Plan(clips + list(_speeds(store, definition, clips)) + list(_scores(store, definition, clips)))
     store.digests.save()
     return plan
 
@@ -132,7 +133,8 @@ def score_inputs(metric: MetricInfo, sample: SampleInfo, video_sha256: str) -> d
 def speed_inputs(definition: Definition, method: MethodInfo, set_digest: str) -> dict[str, Any]:
     """What a speed measurement is made from."""
     assert definition.speed is not None
-    return {**method_inputs(method), "protocol": asdict(definition.speed), "dataset": set_digest}
+    protocol = experiments.FROM_CLIPS if method.speed == FROM_CLIPS else definition.speed
+    return {**method_inputs(method), "protocol": asdict(protocol), "dataset": set_digest}
 
 
 def video_sha256(record: Record | None) -> str:
@@ -142,10 +144,10 @@ def video_sha256(record: Record | None) -> str:
 
 
 def wanted_clips(definition: Definition) -> Iterator[tuple[MethodInfo, DatasetInfo, SampleInfo, int]]:
-    """Every clip that the definition's metrics look at."""
+    """Every clip that the definition's metrics look at and its method can make."""
     for method in definition.runnable():
         for dataset in definition.datasets:
-            for sample in dataset.samples:
+            for sample in filter(method.takes, dataset.samples):
                 for seed in definition.seeds:
                     yield method, dataset, sample, seed
 
@@ -178,16 +180,31 @@ def _stress_generations(store: Store, definition: Definition) -> Iterable[Item]:
         yield item
 
 
-def _speeds(store: Store, definition: Definition) -> Iterable[Item]:
+def _speeds(store: Store, definition: Definition, clips: list[Item]) -> Iterable[Item]:
     protocol = definition.speed
     dataset = definition.dataset(protocol.dataset) if protocol else None
     if protocol is None or dataset is None:
         return
     media_s = protocol.discarded_clips * protocol.discarded_s + protocol.repeats * protocol.clip_s
     for method in definition.runnable():
-        if method.kind != CONTROL:
+        if method.kind != CONTROL and method.speed != UNTIMED:
             key = Key(SPEED, method.name, dataset.name, scenario=protocol.name)
-            yield classify(store, key, speed_inputs(definition, method, dataset.digest), media_s)
+            inputs = speed_inputs(definition, method, dataset.digest)
+            if method.speed == FROM_CLIPS:
+                own = [clip for clip in clips if clip.key.method == method.name]
+                inputs["clips"] = digest([clip.fingerprint for clip in own])
+                yield _from_clips(classify(store, key, inputs), own)
+            else:
+                yield classify(store, key, inputs, media_s)
+
+
+def _from_clips(item: Item, own: list[Item]) -> Item:
+    """A speed that is read from the timelines of the method's own clips waits for them."""
+    ready = [clip for clip in own if clip.state in (DONE, INVALID)]
+    if len(ready) < len(own) and item.is_due():
+        has_failed = any(clip.state == FAILED for clip in own)
+        return replace(item, is_ready=has_failed and bool(ready), reason="waits for its clips")
+    return replace(item, is_ready=bool(ready)) if item.is_due() else item
 
 
 def _scores(store: Store, definition: Definition, clips: list[Item]) -> Iterable[Item]:

@@ -14,7 +14,7 @@ from evalkit.environment import main_packages
 from evalkit.errors import EvalkitError
 from evalkit.experiments import Experiment, Row, get_experiment
 from evalkit.generator import GeneratorSetup, configured_method
-from evalkit.methods import method_names
+from evalkit.methods import configured_names, method_names
 from evalkit.names import choose, unknown
 from evalkit.progress import Console
 from evalkit.stress import prepare_segments
@@ -62,11 +62,11 @@ def resolve(name: str, selection: Selection, run: Path, console: Console, build:
         choose(
             "method",
             selection.methods,
-            list(dict.fromkeys([*experiment.all_methods, *method_names()])),
+            list(dict.fromkeys([*experiment.all_methods, *method_names(selection.generator)])),
             experiment.methods,
         )
         if "all" not in selection.methods
-        else experiment.all_methods
+        else _all_methods(experiment, selection)
     )
     columns = unique_columns(experiment.tables)
     names = list(dict.fromkeys([*(column.metric for column in columns), *experiment.metrics]))
@@ -145,6 +145,15 @@ def _check_known(wanted: Sequence[str], here: Sequence[str]) -> None:
             raise EvalkitError(f"metric {name} is in no table of this experiment; its metrics: {', '.join(here)}")
 
 
+def _all_methods(experiment: Experiment, selection: Selection) -> tuple[str, ...]:
+    """The experiment's own, and whatever else has a row and is set up here, or is defined by the settings."""
+    setup = selection.generator
+    rows = [row.method for table in experiment.tables for row in table.rows if row.method in method_names()]
+    others = [*rows, *configured_names(setup)]
+    ready = [name for name in others if not configured_method(name, setup).problem(selection.profile)]
+    return tuple(dict.fromkeys([*experiment.all_methods, *ready]))
+
+
 def _methods(experiment: Experiment, chosen: Sequence[str], selection: Selection) -> tuple[MethodInfo, ...]:
     rows = {row.method: row for table in experiment.tables for row in table.rows}
     infos = [_method(name, rows.get(name), selection) for name in chosen]
@@ -155,9 +164,21 @@ def _methods(experiment: Experiment, chosen: Sequence[str], selection: Selection
 def _method(name: str, row: Row | None, selection: Selection) -> MethodInfo:
     method, profile = configured_method(name, selection.generator), selection.profile
     problem = method.problem(profile)
+    title = row.title if row else method.title
     if problem:
-        return MethodInfo(name, method.title, method.kind, method.version, reason=problem)
-    return MethodInfo(name, row.title if row else method.title, method.kind, method.version, method.identity(profile))
+        return MethodInfo(name, title, method.kind, method.version, reason=problem)
+    return MethodInfo(
+        name,
+        title,
+        method.kind,
+        method.version,
+        method.identity(profile),
+        speed=method.speed,
+        limit_per_s=method.limit_per_s,
+        batch=method.batch,
+        longest_s=method.longest_s,
+        longest_reason=method.longest_reason,
+    )
 
 
 def _left_out(row: Row) -> MethodInfo:

@@ -22,13 +22,14 @@ from typing import IO, Any
 
 import evalkit
 from evalkit.events import Diary
+from evalkit.failures import failed_record
 from evalkit.jobs import JobSpec, WorkItem, log_path, spec_path
 from evalkit.lock import RunLock
 from evalkit.plan import MAX_ATTEMPTS
 from evalkit.progress import Console
 from evalkit.records import FAILED, Failure, dumps
 from evalkit.store import Store, write_text
-from evalkit.worker import DISK_FULL_EXIT, failed_record
+from evalkit.worker import DISK_FULL_EXIT
 
 FAILURES_IN_A_ROW = 3
 FINISH_LIMIT_S = 30.0

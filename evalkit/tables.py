@@ -8,7 +8,7 @@ from typing import Any
 from evalkit import measures, stats
 from evalkit.definition import Definition, MetricInfo
 from evalkit.experiments import Column, Row, Table
-from evalkit.methods.base import CONTROL
+from evalkit.methods.base import CONTROL, FROM_CLIPS, UNTIMED
 from evalkit.paper import paper_value
 from evalkit.results import Results
 from evalkit.speed import VALID
@@ -97,6 +97,8 @@ def _left_out(definition: Definition, row: Row, metric: MetricInfo, dataset: str
     info = definition.dataset(dataset)
     if info is None:
         return "this set is not part of the run"
+    if info.samples and not any(map(method.takes, info.samples)):
+        return method.longest_reason or f"its clips last at most {method.longest_s:g} s"
     if definition.stress is not None and not info.samples:
         return f"the stream lasts {definition.stress.stream_s:g} s and does not reach this segment"
     return ""
@@ -109,6 +111,8 @@ def _speed_cell(results: Results, cell: Cell) -> Cell:
         return replace(cell, status=NOT_APPLICABLE, reason="a control row is drawn, not generated")
     if protocol is None:
         return replace(cell, reason="this run measures no speed")
+    if info is not None and info.speed == UNTIMED:
+        return replace(cell, status=NOT_APPLICABLE, reason="finished files: nobody saw them being made")
     item, record = results.speeds.get(cell.method, (None, None))
     if record is None:
         state, why = (item.state, item.reason) if item else ("missing", "not measured yet")
@@ -117,7 +121,9 @@ def _speed_cell(results: Results, cell: Cell) -> Cell:
     if outputs.get("verdict") != VALID:
         return replace(cell, status=INVALID, reason=f"speed INVALID: {outputs.get('reason')}")
     count = len(outputs["repeats"])
-    note = f"speed: {protocol.name}; median and range of {count} repeats on {protocol.dataset}"
+    name, dataset = outputs["protocol"]["name"], outputs["protocol"]["dataset"]
+    what = "clips" if name == FROM_CLIPS else "repeats"
+    note = f"speed: {name}; median and range of {count} {what} on {dataset}"
     low, high = outputs["range"][field]
     return replace(cell, value=outputs[field], low=low, high=high, n=count, status=MEASURED, reason=note)
 

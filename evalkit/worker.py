@@ -19,15 +19,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from evalkit.environment import EnvironmentBlock
-from evalkit.errors import brief, is_disk_full, without_paths
-from evalkit.jobs import JobSpec, Part, WorkItem, log_path, spec_path
+from evalkit.errors import is_disk_full
+from evalkit.failures import failed_record, failure_of
+from evalkit.jobs import JobSpec, WorkItem, spec_path
 from evalkit.makers import Maker, make_maker
 from evalkit.plugins import load_plugins
-from evalkit.records import FAILED, Failure, Record
 from evalkit.store import Store, full_message
 
 DISK_FULL_EXIT = 3
-TAIL_CHARS = 4000
 
 
 class Worker:
@@ -68,7 +67,7 @@ class Worker:
             if is_disk_full(error):
                 raise
             traceback.print_exc()
-            failure = _failure(error, self.spec.id)
+            failure = failure_of(error, self.spec.id)
             records = [failed_record(part, failure) for part in item.parts]
         for record in records:
             record.started, record.finished = started, _now()
@@ -81,17 +80,6 @@ class Worker:
         """One line to the driver."""
         self.events.write(json.dumps({"event": event, "item": index, **more}) + "\n")
         self.events.flush()
-
-
-def failed_record(part: Part, failure: Failure) -> Record:
-    """The record of an attempt that gave nothing."""
-    return Record(part.key, part.fingerprint, FAILED, part.inputs, error=failure, attempts=part.attempts + 1)
-
-
-def _failure(error: Exception, job_id: str) -> Failure:
-    tail = "".join(traceback.format_exception(error))[-TAIL_CHARS:]
-    log = log_path(Path(), job_id).as_posix()
-    return Failure(type(error).__name__, brief(error), tail=without_paths(tail), log=log)
 
 
 def _now() -> str:

@@ -15,7 +15,7 @@ def make_maker(store: Store, spec: JobSpec) -> Maker:
     if spec.kind == GENERATE:
         from evalkit.makers.clips import ClipMaker
 
-        return ClipMaker(store)
+        return ClipMaker(store, spec.id)
     if spec.kind == SPEED:
         from evalkit.makers.speed_runs import SpeedMaker
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from evalkit.methods.base import Factory, Method
+from evalkit.methods.official import NAMES as _OFFICIAL
 from evalkit.names import unknown
+
+if TYPE_CHECKING:
+    from evalkit.generator import GeneratorSetup
 
 _SHIPPED = {
     "live_avatar": "evalkit.methods.live_avatar:live_avatar",
@@ -16,6 +21,12 @@ _SHIPPED = {
     "truth_swapped": "evalkit.methods.truth:truth_swapped",
     "truth_shifted": "evalkit.methods.truth:truth_shifted",
 }
+_FAMILIES = {
+    "command": "evalkit.methods.command:command",
+    "videos": "evalkit.methods.videos:videos",
+}
+"""Names of the form family:member: what members there are, the family's own function knows."""
+_OF_SETTINGS = {"command": "commands", "videos": "videos"}
 _ADDED: dict[str, Factory] = {}
 
 
@@ -24,17 +35,34 @@ def register_method(name: str, make: Factory) -> None:
     _ADDED[name] = make
 
 
-def method_names() -> list[str]:
-    """Every method that can be named."""
-    return [*_SHIPPED, *_ADDED]
+def method_names(setup: GeneratorSetup | None = None) -> list[str]:
+    """Every method that can be named; with a setup, also those that its settings define."""
+    return [*_SHIPPED, *_OFFICIAL, *(configured_names(setup) if setup else []), *_ADDED]
 
 
 def get_method(name: str) -> Method:
     """The method called `name`."""
+    family, _, member = name.partition(":")
     if name in _ADDED:
         return _ADDED[name]()
+    if name in _OFFICIAL:
+        return _call("evalkit.methods.official.adapter:official", name)
+    if member and family in _FAMILIES:
+        return _call(_FAMILIES[family], member)
     if name not in _SHIPPED:
         raise unknown("method", name, method_names(), "see: python -m evalkit list methods")
-    module, _, factory = _SHIPPED[name].partition(":")
-    make: Factory = getattr(importlib.import_module(module), factory)
-    return make()
+    return _call(_SHIPPED[name])
+
+
+def _call(address: str, *words: Any) -> Method:
+    module, _, factory = address.partition(":")
+    made: Method = getattr(importlib.import_module(module), factory)(*words)
+    return made
+
+
+def configured_names(setup: GeneratorSetup) -> list[str]:
+    """The methods that the settings define."""
+    from evalkit.settings import read_settings
+
+    settings = read_settings(setup.settings, setup.assigned)
+    return [f"{family}:{name}" for family, section in _OF_SETTINGS.items() for name in settings.names(section)]

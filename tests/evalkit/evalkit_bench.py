@@ -12,6 +12,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = Path(__file__).with_name("fakes.py")
+TIMEOUT_S = 240  # a command takes a few seconds; only a busy machine comes near
 
 
 @dataclass
@@ -36,7 +37,9 @@ def environment(**fake: Any) -> dict[str, str]:
 
 def evalkit(*words: str, **fake: Any) -> Result:
     """Run one command to its end."""
-    done = subprocess.run(command(*words), env=environment(**fake), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command(*words), env=environment(**fake), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
     return Result(done.returncode, done.stdout, done.stderr)
 
 
