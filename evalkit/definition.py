@@ -112,6 +112,7 @@ class Definition:
     reference: str = "live_avatar"
     speed: SpeedProtocol | None = None
     stress: Segments | None = None
+    probes_streaming: bool = False
     packages: dict[str, str] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     generator: GeneratorSetup = field(default_factory=GeneratorSetup)

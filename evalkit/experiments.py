@@ -12,7 +12,7 @@ UP, DOWN, ZERO = "up", "down", "zero"
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table. `in_paper` is False for columns of our own."""
+    """A column of a table. `in_paper` is False for columns of our own; `is_tick`: 1 is printed as yes and 0 as no."""
 
     metric: str
     title: str
@@ -20,6 +20,7 @@ class Column:
     digits: int = 2
     unit: str = ""
     in_paper: bool = True
+    is_tick: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,10 @@ class Segments:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Methods x samples x seeds x metrics, and the tables wanted. `reference` is what others are compared with."""
+    """Methods x samples x seeds x metrics, and the tables wanted. `reference` is what others are compared with.
+
+    probes_streaming: whether it is tried out if frames leave before the input ends.
+    """
 
     name: str
     title: str
@@ -98,6 +102,7 @@ class Experiment:
     reference: str = "live_avatar"
     speed: SpeedProtocol | None = None
     stress: Segments | None = None
+    probes_streaming: bool = False
 
     @property
     def all_methods(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit import capabilities
 from evalkit.definition import MetricInfo
 from evalkit.errors import brief
 from evalkit.experiments import Column
@@ -42,7 +43,7 @@ def register_metric(name: str, added: AddedMetric) -> None:
 def metric_names() -> list[str]:
     """Every metric that can be named, also those that come from speed records or have no network yet."""
     shipped = _registry().metric_names() if _registry() else []
-    return list(dict.fromkeys([*NO_BACKBONE, *shipped, *SPEED_COLUMNS, *_ADDED]))
+    return list(dict.fromkeys([*NO_BACKBONE, *shipped, *SPEED_COLUMNS, *capabilities.COLUMNS, *_ADDED]))
 
 
 def get_metric(name: str) -> Any:
@@ -56,7 +57,7 @@ def get_metric(name: str) -> Any:
 def describe(column: Column, profile: str) -> MetricInfo:
     """What a table column measures here, or why it cannot."""
     plain = MetricInfo(column.metric, column.title, column.unit, column.direction, column.digits, in_paper=column.in_paper)
-    if column.metric in SPEED_COLUMNS:
+    if column.metric in SPEED_COLUMNS or column.metric in capabilities.COLUMNS:
         return plain
     try:
         metric = get_metric(column.metric)

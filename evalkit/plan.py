@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from evalkit import experiments
+from evalkit.capabilities import probe_key
 from evalkit.definition import DatasetInfo, Definition, MethodInfo, MetricInfo, SampleInfo
 from evalkit.fingerprint import differing_fields, digest
 from evalkit.methods.base import CONTROL, FROM_CLIPS, UNTIMED, VIDEO
@@ -18,6 +19,7 @@ MISSING, STALE = "missing", "stale"
 STATES = (DONE, MISSING, STALE, FAILED, INVALID)
 STRESS_STREAM = "stress_stream"
 GENERATE_PROTOCOL = "1"
+PROBE_VERSION = "1"
 MAX_ATTEMPTS = 3
 
 
@@ -187,6 +189,9 @@ def _speeds(store: Store, definition: Definition, clips: list[Item]) -> Iterable
         return
     media_s = protocol.discarded_clips * protocol.discarded_s + protocol.repeats * protocol.clip_s
     for method in definition.runnable():
+        if method.kind != CONTROL and definition.probes_streaming:
+            key = probe_key(definition, method)
+            yield classify(store, key, {**method_inputs(method), "probe": PROBE_VERSION, "dataset": dataset.digest})
         if method.kind != CONTROL and method.speed != UNTIMED:
             key = Key(SPEED, method.name, dataset.name, scenario=protocol.name)
             inputs = speed_inputs(definition, method, dataset.digest)

@@ -29,6 +29,7 @@ CELL_FIELDS = (
     "reason",
     "paper",
 )
+TICKS = {True: "✓", False: "✗"}
 PAPER_NOTE = "Numbers after “paper” are the paper's own, from other data, other networks and other hardware."
 FORMATS = ("md", "csv", "tex")
 
@@ -126,6 +127,8 @@ def _text(cell: Mapping[str, Any], column: Column) -> str:
     parts = []
     if cell["value"] is None:
         parts.append("–" if cell["status"] != "not_applicable" else "n/a")
+    elif column.is_tick:
+        parts.append(TICKS[bool(cell["value"])])
     else:
         parts.append(f"{cell['value']:.{column.digits}f}")
         if cell["low"] is not None and cell["high"] is not None:
@@ -133,7 +136,7 @@ def _text(cell: Mapping[str, Any], column: Column) -> str:
         if cell["status"] == "partial":
             parts.append(f"({_denominator(cell)})")
     if cell["paper"] is not None:
-        parts.append(f"(paper {cell['paper']:.2f})")
+        parts.append(f"(paper {TICKS[bool(cell['paper'])] if column.is_tick else format(cell['paper'], '.2f')})")
     return " ".join(parts)
 
 
@@ -153,7 +156,14 @@ def _notes(definition: Definition, table: Table, cells: Cells) -> list[str]:
         notes.append(f"speed: {definition.speed.name} (brackets: lowest and highest repeat).")
     if any(_is_nano(definition.metric(column.metric)) for column in table.columns):
         notes.append("Networks named nano are small stand-ins; their numbers compare with each other, not with the paper.")
-    return [f"- {note}" for note in [*notes, *_reasons(cells)]]
+    return [f"- {note}" for note in [*notes, *_evidence(table, cells), *_reasons(cells)]]
+
+
+def _evidence(table: Table, cells: Cells) -> list[str]:
+    """How each yes and no was seen."""
+    ticks = {column.metric: column.title for column in table.columns if column.is_tick}
+    seen = [cell for cell in cells if cell["metric"] in ticks and cell["value"] is not None]
+    return [f"{cell['method']}, {ticks[cell['metric']].lower()}: {cell['reason']}." for cell in seen]
 
 
 def _reasons(cells: Cells) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit import datasets, measures
+from evalkit import capabilities, datasets, measures
 from evalkit.datasets import LoadedSet
 from evalkit.definition import DatasetInfo, Definition, MethodInfo, MetricInfo, SampleInfo, unique_columns
 from evalkit.environment import main_packages
@@ -74,7 +74,8 @@ def resolve(name: str, selection: Selection, run: Path, console: Console, build:
         _check_known(selection.metrics, names)
     chosen = choose("metric", selection.metrics, names, names)
     metrics = [measures.describe(column, selection.profile) for column in columns]
-    speed_wanted = any(metric in measures.SPEED_COLUMNS for metric in chosen)
+    timed = (*measures.SPEED_COLUMNS, *capabilities.COLUMNS)
+    speed_wanted = any(metric in timed for metric in chosen)
     sets = _sets(experiment, selection, run, console, build)
     whole = sum(one.size for one in sets)
     picked = sum(len(one.samples) for one in sets)
@@ -93,6 +94,7 @@ def resolve(name: str, selection: Selection, run: Path, console: Console, build:
         reference=experiment.reference,
         speed=experiment.speed if speed_wanted else None,
         stress=experiment.stress,
+        probes_streaming=experiment.probes_streaming,
         packages=main_packages(),
         plugins=selection.plugins,
         generator=selection.generator,

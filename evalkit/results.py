@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from evalkit.capabilities import PROBE
 from evalkit.definition import Definition
 from evalkit.plan import Item, Plan
 from evalkit.records import DONE, FAILED, INVALID, SCORE, SPEED, Record
@@ -46,6 +47,7 @@ class Results:
     groups: Mapping[tuple[str, str, str], Group]
     speeds: Mapping[str, tuple[Item, Record | None]]
     scores: list[Record]
+    store: Store
 
 
 def collect(store: Store, definition: Definition, plan: Plan) -> Results:
@@ -64,9 +66,11 @@ def collect(store: Store, definition: Definition, plan: Plan) -> Results:
         group.reasons[key.sample, key.seed] = _reason(item, record)
         group.failed += item.state == FAILED
     speeds = {
-        item.key.method: (item, store.read(item.key) if item.state in (DONE, INVALID) else None) for item in plan.of(SPEED)
+        item.key.method: (item, store.read(item.key) if item.state in (DONE, INVALID) else None)
+        for item in plan.of(SPEED)
+        if item.key.scenario != PROBE
     }
-    return Results(definition, groups, speeds, scores)
+    return Results(definition, groups, speeds, scores, store)
 
 
 def _reason(item: Item, record: Record | None) -> str:

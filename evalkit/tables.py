@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from evalkit import measures, stats
+from evalkit import capabilities, measures, stats
 from evalkit.definition import Definition, MetricInfo
 from evalkit.experiments import Column, Row, Table
 from evalkit.methods.base import CONTROL, FROM_CLIPS, UNTIMED
@@ -84,6 +84,8 @@ def _cell(results: Results, table: Table, row: Row, dataset: str, column: Column
     reason = _left_out(definition, row, metric, dataset)
     if reason:
         return replace(cell, reason=reason)
+    if column.metric in capabilities.COLUMNS:
+        return _capability_cell(results, cell)
     return _speed_cell(results, cell) if column.metric in measures.SPEED_COLUMNS else _score_cell(results, cell)
 
 
@@ -102,6 +104,17 @@ def _left_out(definition: Definition, row: Row, metric: MetricInfo, dataset: str
     if definition.stress is not None and not info.samples:
         return f"the stream lasts {definition.stress.stream_s:g} s and does not reach this segment"
     return ""
+
+
+def _capability_cell(results: Results, cell: Cell) -> Cell:
+    """1 for a method that can, 0 for one that cannot, and how that was seen."""
+    info = results.definition.method(cell.method)
+    assert info is not None  # `_left_out` has seen to it
+    _, speed = results.speeds.get(cell.method, (None, None))
+    found = capabilities.finding(results.store, results.definition, info, cell.metric, speed)
+    if found.can is None:
+        return replace(cell, status=MISSING, reason=found.evidence)
+    return replace(cell, value=float(found.can), n=1, status=MEASURED, reason=found.evidence)
 
 
 def _speed_cell(results: Results, cell: Cell) -> Cell:

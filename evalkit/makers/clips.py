@@ -6,17 +6,20 @@ import shutil
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 from evalkit.busy import OtherWork
 from evalkit.errors import is_disk_full
 from evalkit.failures import failed_record, failure_of
 from evalkit.jobs import Part, WorkItem
 from evalkit.makers.base import Maker, new_record
+from evalkit.makers.streams import MemorySampler, resident_mib
 from evalkit.methods.base import VIDEO, Generation, Order
 from evalkit.records import DONE, INVALID, Record
 from evalkit.store import Store
 
 SHORT_BY_S = 0.5
+MEMORY_INTERVAL_S = 0.5
 
 
 class ClipMaker(Maker):
@@ -31,10 +34,12 @@ class ClipMaker(Maker):
         session = self.session(item.method)
         made = [self.store.temporary(part.key.artefact_dir) for part in item.parts]
         try:
-            with OtherWork() as others:
+            before_mib = resident_mib()
+            with OtherWork() as others, MemorySampler(MEMORY_INTERVAL_S) as memory:
                 results = session.generate_many(list(map(self._order, item.parts, made)))
+            cost = {"others_share": others.share, "memory_mib": _added(before_mib, memory)}
             return [
-                self._record(part, result, folder, others.share)
+                self._record(part, result, folder, cost)
                 for part, result, folder in zip(item.parts, results, made, strict=True)
             ]
         finally:
@@ -44,7 +49,7 @@ class ClipMaker(Maker):
     def _order(self, part: Part, folder: Path) -> Order:
         return Order(self.inputs(part.key.method, part.key.dataset, part.key.sample), part.key.seed, folder)
 
-    def _record(self, part: Part, result: Generation | Exception, made: Path, others_share: float | None) -> Record:
+    def _record(self, part: Part, result: Generation | Exception, made: Path, cost: dict[str, Any]) -> Record:
         key = part.key
         if not isinstance(result, Exception) and not (made / VIDEO).is_file():
             result = FileNotFoundError(f"{key.method} returned without writing {VIDEO}")
@@ -63,8 +68,14 @@ class ClipMaker(Maker):
             "reason": reason or None,
             "details": result.details,
         }
-        record.cost = {"load_s": self.load_s.get(key.method), "others_share": others_share}
+        record.cost = {"load_s": self.load_s.get(key.method), **cost}
         return record
+
+
+def _added(before_mib: float | None, memory: MemorySampler) -> float | None:
+    """The most that this process held beyond what it held before, in MiB."""
+    highest = memory.summary()["highest_mib"]
+    return None if before_mib is None or highest is None else round(max(0.0, highest - before_mib), 2)
 
 
 def too_short(generation: Generation, wanted_s: float) -> str:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from evalkit import experiments, speed
 from evalkit.busy import OtherWork
+from evalkit.capabilities import PROBE
 from evalkit.datasets import LoadedSet
 from evalkit.definition import MethodInfo
 from evalkit.experiments import SpeedProtocol
 from evalkit.jobs import Part, WorkItem
 from evalkit.makers.base import Maker, new_record, plain_inputs
+from evalkit.makers.streaming import probe_streaming
 from evalkit.methods.base import FROM_CLIPS, RIVAL, TIMELINE, Generation, Inputs
 from evalkit.names import slug
 from evalkit.records import DONE, GENERATE, INVALID, Key, Record
@@ -28,6 +30,9 @@ class SpeedMaker(Maker):
         part, protocol = item.parts[0], self.definition.speed
         if protocol is None:
             raise ValueError("this run's definition has no speed protocol")
+        if part.key.scenario == PROBE:
+            given = plain_inputs(next(iter(self.loaded_set(protocol.dataset).samples.values())), protocol.dataset)
+            return [probe_streaming(self, part, given)]
         info = self.definition.method(part.key.method)
         if info is not None and info.speed == FROM_CLIPS:
             return [self._from_clips(part, info)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.methods.base import Factory, Method
 from evalkit.methods.official import NAMES as _OFFICIAL
+from evalkit.methods.paradigms import FAMILIES as _SCHEME_FAMILIES
 from evalkit.names import unknown
 
 if TYPE_CHECKING:
@@ -24,9 +25,12 @@ _SHIPPED = {
 _FAMILIES = {
     "command": "evalkit.methods.command:command",
     "videos": "evalkit.methods.videos:videos",
+    "paradigm": "evalkit.methods.paradigms.method:paradigm",
+    "contrast": "evalkit.methods.paradigms.method:contrast",
 }
 """Names of the form family:member: what members there are, the family's own function knows."""
 _OF_SETTINGS = {"command": "commands", "videos": "videos"}
+_SCHEMES = [f"{family}:{name}" for family, schemes in _SCHEME_FAMILIES.items() for name in schemes]
 _ADDED: dict[str, Factory] = {}
 
 
@@ -37,7 +41,7 @@ def register_method(name: str, make: Factory) -> None:
 
 def method_names(setup: GeneratorSetup | None = None) -> list[str]:
     """Every method that can be named; with a setup, also those that its settings define."""
-    return [*_SHIPPED, *_OFFICIAL, *(configured_names(setup) if setup else []), *_ADDED]
+    return [*_SHIPPED, *_OFFICIAL, *_SCHEMES, *(configured_names(setup) if setup else []), *_ADDED]
 
 
 def get_method(name: str) -> Method:

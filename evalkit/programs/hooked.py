@@ -145,9 +145,11 @@ def main(arguments):
     sys.path[0] = os.path.dirname(os.path.abspath(script))
     module = types.ModuleType("__main__")
     module.__file__ = script
-    module.__builtins__ = __builtins__
     sys.modules["__main__"] = module
-    module.__attach__ = lambda path: attach(module, path, own[path]["role"], own[path]["target"], notes)
+    vars(module).update(
+        __builtins__=__builtins__,
+        __attach__=lambda path: attach(module, path, own[path]["role"], own[path]["target"], notes),
+    )
     with open(script, encoding="utf-8") as file:
         code = with_hooks(file.read(), script, list(own))
     exec(code, module.__dict__)

@@ -23,6 +23,8 @@ def edited_yaml(source: Path, values: Mapping[str, str | int]) -> str:
     text = source.read_text(encoding="utf-8")
     for key, value in values.items():
         line = f"{key}: {json.dumps(value, ensure_ascii=False)}"
-        text, count = re.subn(rf"^{re.escape(key)}:.*$", lambda _found, line=line: line, text, flags=re.MULTILINE)
+        # Backslashes of a path are no group references.
+        escaped = line.replace("\\", "\\\\")
+        text, count = re.subn(rf"^{re.escape(key)}:.*$", escaped, text, flags=re.MULTILINE)
         text += "" if count else f"{'' if text.endswith(chr(10)) or not text else chr(10)}{line}\n"
     return text
