@@ -15,8 +15,8 @@ from evalkit.store import Store
 
 STREAMING, REAL_TIME, UNLIMITED = "streaming", "real_time", "unlimited"
 COLUMNS = (STREAMING, REAL_TIME, UNLIMITED)
-PROBE = "streaming"
-"""Scenario of the record that tells whether a method streams."""
+PROBE, CLIPS = "streaming", "clips"
+"""Scenarios of records that are read from what is there: whether a method streams, and the speed of its clips."""
 
 FLAT_MIB_PER_MINUTE = 10.0
 """Memory that grows slower than this counts as flat: a minute of nano's latents alone is 14 MiB."""

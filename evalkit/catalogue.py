@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from evalkit.catalogue_rivals import NOT_SET_UP, PARADIGM_METHODS, PARADIGM_ROWS, fast_paradigms
 from evalkit.experiments import DOWN, UP, ZERO, Column, Experiment, Row, Segments, SpeedProtocol, Table, experiment
 
 ASE = Column("ase", "ASE", UP)
@@ -16,7 +17,6 @@ MOUTH = Column("mouth_correlation", "Mouth r", UP, digits=3, in_paper=False)
 
 METRICS = ("ase", "iqa", "sync_c", "sync_d", "sync_offset", "dino_s", "mouth_correlation")
 SETS = ("genbench_short", "genbench_long")
-NOT_SET_UP = "needs its own checkout, weights and GPU: python -m evalkit doctor table2 says how"
 
 RIVALS = (
     Row("ditto", "Ditto", "rival", reason=NOT_SET_UP),
@@ -51,14 +51,15 @@ def table2() -> Experiment:
         name="table2",
         title="Quality and speed on GenBench (the paper's Table 2)",
         columns=(ASE, IQA, SYNC_C, SYNC_D, DINO_S, FPS, extra, OFFSET, MOUTH),
-        rows=(*RIVALS, OURS, *CONTROLS),
+        rows=(*RIVALS, *PARADIGM_ROWS, OURS, *CONTROLS),
         datasets=SETS,
         paper_table="Table 2",
     )
     return Experiment(
         name="table2",
         title="Comparison with existing systems (Table 2)",
-        methods=("live_avatar", "truth", "truth_swapped", "truth_shifted"),
+        methods=("live_avatar", "truth", "truth_swapped", "truth_shifted", *fast_paradigms()),
+        optional_methods=PARADIGM_METHODS,
         datasets=SETS,
         metrics=METRICS,
         tables=(table,),

@@ -7,15 +7,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evalkit.capabilities import CLIPS, PROBE
 from evalkit.definition import Definition, MethodInfo
 from evalkit.methods.base import CONTROL
 from evalkit.plan import Item, Plan
 from evalkit.records import GENERATE, SCORE, SPEED, Key
 
-STRESS = "stress"
+STRESS, READING = "stress", "reading"
 BASE_LIMIT_S = 300.0
 OWN_LIMIT_BASE_S, OWN_LIMIT_MARGIN = 3600.0, 1.1
-LIMIT_PER_MEDIA_S = {GENERATE: 30.0, STRESS: 30.0, SCORE: 20.0, SPEED: 30.0}
+LIMIT_PER_MEDIA_S = {READING: 0.0, GENERATE: 30.0, STRESS: 30.0, SCORE: 20.0, SPEED: 30.0}
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,14 @@ def phase_jobs(plan: Plan, definition: Definition, phase: str, retry_failed: boo
     if phase == SCORE:
         return [_job(definition, phase, "score", _by_clip(due))] if due else []
     kind = STRESS if phase == GENERATE and definition.stress is not None else phase
-    groups: dict[str, list[Item]] = {}
+    groups: dict[tuple[str, str], list[Item]] = {}
     for item in due:
-        groups.setdefault(_group(definition, item, phase), []).append(item)
-    return [_job(definition, kind, f"{phase}-{name}", _work(definition, items, kind)) for name, items in groups.items()]
+        own = READING if item.key.kind == SPEED and item.key.scenario in (CLIPS, PROBE) else kind
+        groups.setdefault((own, _group(definition, item, phase)), []).append(item)
+    return [
+        _job(definition, own, f"{phase if own == kind else own}-{name}", _work(definition, items, own))
+        for (own, name), items in groups.items()
+    ]
 
 
 def _group(definition: Definition, item: Item, phase: str) -> str:

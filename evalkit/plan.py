@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from evalkit import experiments
-from evalkit.capabilities import probe_key
+from evalkit.capabilities import CLIPS, probe_key
 from evalkit.definition import DatasetInfo, Definition, MethodInfo, MetricInfo, SampleInfo
 from evalkit.fingerprint import differing_fields, digest
 from evalkit.methods.base import CONTROL, FROM_CLIPS, UNTIMED, VIDEO
@@ -193,7 +193,8 @@ def _speeds(store: Store, definition: Definition, clips: list[Item]) -> Iterable
             key = probe_key(definition, method)
             yield classify(store, key, {**method_inputs(method), "probe": PROBE_VERSION, "dataset": dataset.digest})
         if method.kind != CONTROL and method.speed != UNTIMED:
-            key = Key(SPEED, method.name, dataset.name, scenario=protocol.name)
+            scenario = CLIPS if method.speed == FROM_CLIPS else protocol.name
+            key = Key(SPEED, method.name, dataset.name, scenario=scenario)
             inputs = speed_inputs(definition, method, dataset.digest)
             if method.speed == FROM_CLIPS:
                 own = [clip for clip in clips if clip.key.method == method.name]

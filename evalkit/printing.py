@@ -147,7 +147,8 @@ def _denominator(cell: Mapping[str, Any]) -> str:
 
 
 def _notes(definition: Definition, table: Table, cells: Cells) -> list[str]:
-    notes = ["Mean over samples with a 95 % bootstrap interval (10,000 resamples of samples)."]
+    has_means = not all(column.is_tick for column in table.columns)
+    notes = ["Mean over samples with a 95 % bootstrap interval (10,000 resamples of samples)."] if has_means else []
     if any(cell["paper"] is not None for cell in cells):
         notes.append(PAPER_NOTE)
     if any(not column.in_paper for column in table.columns):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evalkit.jobs import STRESS, JobSpec
+from evalkit.jobs import READING, STRESS, JobSpec
 from evalkit.makers.base import Maker
 from evalkit.records import GENERATE, SPEED
 from evalkit.store import Store
@@ -20,6 +20,10 @@ def make_maker(store: Store, spec: JobSpec) -> Maker:
         from evalkit.makers.speed_runs import SpeedMaker
 
         return SpeedMaker(store)
+    if spec.kind == READING:
+        from evalkit.makers.readings import ReadingMaker
+
+        return ReadingMaker(store)
     if spec.kind == STRESS:
         from evalkit.makers.streams import StreamMaker
 

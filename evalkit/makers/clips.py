@@ -13,13 +13,12 @@ from evalkit.errors import is_disk_full
 from evalkit.failures import failed_record, failure_of
 from evalkit.jobs import Part, WorkItem
 from evalkit.makers.base import Maker, new_record
-from evalkit.makers.streams import MemorySampler, resident_mib
+from evalkit.makers.memory import PeakMemory
 from evalkit.methods.base import VIDEO, Generation, Order
 from evalkit.records import DONE, INVALID, Record
 from evalkit.store import Store
 
 SHORT_BY_S = 0.5
-MEMORY_INTERVAL_S = 0.5
 
 
 class ClipMaker(Maker):
@@ -34,10 +33,9 @@ class ClipMaker(Maker):
         session = self.session(item.method)
         made = [self.store.temporary(part.key.artefact_dir) for part in item.parts]
         try:
-            before_mib = resident_mib()
-            with OtherWork() as others, MemorySampler(MEMORY_INTERVAL_S) as memory:
+            with OtherWork() as others, PeakMemory() as memory:
                 results = session.generate_many(list(map(self._order, item.parts, made)))
-            cost = {"others_share": others.share, "memory_mib": _added(before_mib, memory)}
+            cost = {"others_share": others.share, "memory_mib": memory.added_mib}
             return [
                 self._record(part, result, folder, cost)
                 for part, result, folder in zip(item.parts, results, made, strict=True)
@@ -70,12 +68,6 @@ class ClipMaker(Maker):
         }
         record.cost = {"load_s": self.load_s.get(key.method), **cost}
         return record
-
-
-def _added(before_mib: float | None, memory: MemorySampler) -> float | None:
-    """The most that this process held beyond what it held before, in MiB."""
-    highest = memory.summary()["highest_mib"]
-    return None if before_mib is None or highest is None else round(max(0.0, highest - before_mib), 2)
 
 
 def too_short(generation: Generation, wanted_s: float) -> str:

@@ -8,18 +8,15 @@ import wave
 from dataclasses import replace
 from pathlib import Path
 
-from evalkit import experiments, speed
+from evalkit import speed
 from evalkit.busy import OtherWork
-from evalkit.capabilities import PROBE
 from evalkit.datasets import LoadedSet
-from evalkit.definition import MethodInfo
 from evalkit.experiments import SpeedProtocol
-from evalkit.jobs import Part, WorkItem
+from evalkit.jobs import WorkItem
 from evalkit.makers.base import Maker, new_record, plain_inputs
-from evalkit.makers.streaming import probe_streaming
-from evalkit.methods.base import FROM_CLIPS, RIVAL, TIMELINE, Generation, Inputs
+from evalkit.methods.base import TIMELINE, Generation, Inputs
 from evalkit.names import slug
-from evalkit.records import DONE, GENERATE, INVALID, Key, Record
+from evalkit.records import DONE, INVALID, Record
 
 
 class SpeedMaker(Maker):
@@ -30,12 +27,6 @@ class SpeedMaker(Maker):
         part, protocol = item.parts[0], self.definition.speed
         if protocol is None:
             raise ValueError("this run's definition has no speed protocol")
-        if part.key.scenario == PROBE:
-            given = plain_inputs(next(iter(self.loaded_set(protocol.dataset).samples.values())), protocol.dataset)
-            return [probe_streaming(self, part, given)]
-        info = self.definition.method(part.key.method)
-        if info is not None and info.speed == FROM_CLIPS:
-            return [self._from_clips(part, info)]
         made = self.store.temporary(part.key.artefact_dir)
         load_before = load_average()
         try:
@@ -54,44 +45,6 @@ class SpeedMaker(Maker):
         record.outputs["machine"] = {"cpus": os.cpu_count(), "load_average_before": load_before}
         record.cost = {"load_s": self.load_s.get(part.key.method)}
         return [record]
-
-    def _from_clips(self, part: Part, info: MethodInfo) -> Record:
-        """No clip of its own: what the timelines of the method's finished clips say, long clips before short ones."""
-        assert self.definition.speed is not None
-        first = self.definition.speed.dataset
-        names = sorted((one.name for one in self.definition.datasets), key=lambda name: name != first)
-        for name in names:
-            protocol = replace(experiments.FROM_CLIPS, dataset=name)
-            if info.kind == RIVAL:
-                protocol = replace(protocol, others_share=1.0)  # another's system works on devices of its own
-            found = [one for one in self._done_clips(part.key.method, name) if one.artefacts]
-            repeats, fps = self._timed(found)
-            if repeats:
-                outputs = speed.summarise(repeats, replace(protocol, repeats=len(repeats)), fps)
-                record = new_record(part, DONE if outputs["verdict"] == speed.VALID else INVALID)
-                record.outputs = {**outputs, "clips": [one.key.label() for one in found]}
-                record.outputs["machine"] = {"cpus": os.cpu_count(), "gpus": _gpus(found)}
-                record.cost = {"load_s": found[0].cost.get("load_s")}
-                return record
-        raise FileNotFoundError("no finished clip of this method has a timeline, so its speed is not known")
-
-    def _done_clips(self, method: str, dataset: str) -> list[Record]:
-        info = self.definition.dataset(dataset)
-        samples = [sample.id for sample in info.samples] if info else []
-        keys = [Key(GENERATE, method, dataset, sample, seed) for sample in samples for seed in self.definition.seeds]
-        found = [self.store.read(key) for key in keys]
-        return [one for one in found if one is not None and one.status in (DONE, INVALID)]
-
-    def _timed(self, records: list[Record]) -> tuple[list[speed.Speed], float]:
-        """The speed of each clip that has a timeline, and the rate at which they play."""
-        repeats, fps = [], 0.0
-        for record in records:
-            timeline = self.store.path(f"{record.key.artefact_dir}/{TIMELINE}")
-            if timeline.is_file():
-                fps = float(record.outputs["fps"])
-                made = speed.measure(speed.read_timeline(timeline), fps, warmup_blocks=0)
-                repeats.append(replace(made, others_share=record.cost.get("others_share")))
-        return repeats, fps
 
     def _clips(self, method: str, protocol: SpeedProtocol, made: Path) -> tuple[list[Generation], list[float | None]]:
         """The repeats, and what share of the processors others took during each."""
@@ -117,11 +70,11 @@ class SpeedMaker(Maker):
 
     def _cut_inputs(self, whole: LoadedSet, number: int, length_s: float) -> Inputs:
         """The first `length_s` of one of the set's samples, taken in turn."""
-        given = plain_inputs(list(whole.samples.values())[number % len(whole.samples)], whole.name)
+        given = plain_inputs(list(whole.samples.values())[number % len(whole.samples)])
         short = self.store.path(f"cache/speed/{slug(whole.name)}/{slug(given.id)}-{length_s:g}s{given.audio.suffix}")
         if not short.is_file():
             cut_voice(given.audio, length_s, short)
-        return replace(given, audio=short)
+        return Inputs(given.id, given.image, short, given.prompt)
 
 
 def cut_voice(source: Path, length_s: float, out: Path) -> None:
@@ -135,11 +88,6 @@ def cut_voice(source: Path, length_s: float, out: Path) -> None:
             writer.setparams(reader.getparams())
             writer.writeframes(reader.readframes(round(length_s * reader.getframerate())))
     os.replace(partial, out)
-
-
-def _gpus(records: list[Record]) -> int | None:
-    """How many devices a system ran on, where its adapter tells: figures compare per device only."""
-    return next((one.outputs["details"].get("gpus") for one in records if one.outputs.get("details")), None)
 
 
 def load_average() -> float | None:

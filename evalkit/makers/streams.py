@@ -41,7 +41,7 @@ class StreamMaker(Maker):
             raise ValueError("this run's definition has no stress stream")
         key = part.key
         session = self.session(key.method)
-        given = plain_inputs(self.loaded_set(stress.source).samples[key.sample], stress.source)
+        given = plain_inputs(self.loaded_set(stress.source).samples[key.sample])
         voice = repeated_voice(given.audio, stress.stream_s)
         with MemorySampler() as memory:
             generation = session.stream(given, voice, key.seed, made)

@@ -47,7 +47,7 @@ def test_speed_is_read_from_the_clips_and_a_second_run_does_nothing(tmp_path: Pa
     settings(tmp_path, make_fake("wan_s2v", tmp_path))
     result = run_rivals(tmp_path, "wan_s2v")
     assert result.code == 0, result.err
-    speed = record(tmp_path, "speed", "wan_s2v", "quick.json")
+    speed = record(tmp_path, "speed", "wan_s2v", "clips.json")
     assert (speed["verdict"], speed["protocol"]["name"], len(speed["repeats"])) == ("VALID", "clips", 2)
     clip = record(tmp_path, "generate", "wan_s2v", "voices_long", "s0.s0.json")
     assert clip["details"]["clocks"]["source"] == "printed lines"
