@@ -6,7 +6,7 @@ from evalkit.capabilities import REAL_TIME, STREAMING, UNLIMITED
 from evalkit.experiments import UP, Column, Experiment, Row, SpeedProtocol, Table, experiment
 from evalkit.methods.base import PARADIGM
 from evalkit.methods.paradigms import CONTRASTS, PARADIGMS
-from evalkit.methods.paradigms.weights import BASE_FILES, SHIPPED, lacking
+from evalkit.methods.paradigms.weights import SHIPPED, TEACHER, problem_of
 
 NOT_SET_UP = "needs its own checkout, weights and GPU: python -m evalkit doctor table2 says how"
 NOT_RUN = "a nano re-implementation of the scheme; run it with --methods {name}, or all with --methods all"
@@ -35,7 +35,7 @@ SETS = ("genbench_short", "genbench_long")
 
 def fast_paradigms() -> tuple[str, ...]:
     """The paradigms that are quick enough to run always, where their weights are there."""
-    names = [one for one in ("ditto",) if not lacking(SHIPPED, (*BASE_FILES, *PARADIGMS[one].tuned))]
+    names = [one for one in ("ditto",) if not problem_of(SHIPPED, (TEACHER, *PARADIGMS[one].tuned))]
     return tuple(f"paradigm:{name}" for name in names)
 
 

@@ -27,9 +27,25 @@ examples:
   python -m evalkit run table2 --limit 2 --metrics sync_c,dino_s --out runs/try
   python -m evalkit run ablations --suite full
   python -m evalkit run stress --seconds 600
+  python -m evalkit run all --suite quick
   python -m evalkit run table2 --profile s2v-14b --weights ckpt --out runs/table2-14b
   python -m evalkit run table2 --retry-failed
   python -m evalkit run table2 --methods live_avatar,ditto,videos:theirs --out runs/rivals
+  python -m evalkit run table2 --suite full --shard 3/8 --out /shared/runs/table2
+  python -m evalkit run table2 --suite full --executor ray --out /shared/runs/table2
+"""
+COMPARE_EXAMPLES = """\
+examples:
+  python -m evalkit compare runs/before runs/after
+  python -m evalkit compare runs/before runs/after --gate gates.toml
+  python -m evalkit compare runs/ablations-quick --gate gates.toml
+"""
+REPORT_EXAMPLES = """\
+examples:
+  python -m evalkit report runs/table2-quick
+  python -m evalkit report runs/table2-quick --mode folder --to page
+  python -m evalkit report runs/table2-quick --figures --to figures
+  python -m evalkit report runs --index runs/index.html
 """
 PLAN_EXAMPLES = "example:\n  python -m evalkit plan table2 --limit 2\n"
 LIST_EXAMPLES = "examples:\n  python -m evalkit list\n  python -m evalkit list metrics --json\n"
@@ -96,16 +112,32 @@ def build_parser() -> argparse.ArgumentParser:
     _experiment(doctor, default="table2")
     run = _verb(verbs, "run", "run", "plan, generate, score, then write tables and the report", RUN_EXAMPLES)
     _experiment(run)
+    _gate(run)
+    _placing(run)
     status = _verb(verbs, "status", "status", "counts, rate, time left and failing records", run_example("status"))
     _run_folder(status)
     score = _verb(verbs, "score", "score", "compute missing or stale scores only", run_example("score", " --metrics sync_c"))
     _run_folder(score)
+    _placing(score)
     score.add_argument("--force", action="store_true", help="compute all selected scores again, from stored features")
     table = _verb(verbs, "table", "table", "print tables with intervals and denominators", run_example("table", " --json"))
     _run_folder(table)
     table.add_argument("--format", choices=("md", "csv", "tex"), default="md", help="default: md")
-    report = _verb(verbs, "report", "report", "write the HTML report", run_example("report"))
+    compare = _verb(verbs, "compare", "compare", "paired differences of two runs, or the gates of one", COMPARE_EXAMPLES)
+    _run_folder(compare)
+    compare.add_argument("other", type=Path, nargs="?", metavar="RUN_B", help="the run that is compared with the first")
+    _gate(compare)
+    report = _verb(
+        verbs, "report", "report", "write the HTML report, figure files, or a page over many runs", REPORT_EXAMPLES
+    )
     _run_folder(report)
+    report.add_argument("others", nargs="*", type=Path, metavar="RUN", help="more runs")
+    report.add_argument(
+        "--mode", choices=("auto", "single", "folder"), default="auto", help="where videos go; default: auto"
+    )
+    report.add_argument("--to", type=Path, metavar="FOLDER", help="write there, with all that the page links to")
+    report.add_argument("--figures", action="store_true", help="write SVG, PDF and PNG files instead of a page")
+    report.add_argument("--index", type=Path, metavar="FILE.html", help="also write a page over all these runs, with trends")
     verify = _verb(verbs, "verify", "verify", "hash every artefact again and list what is missing", run_example("verify"))
     _run_folder(verify)
     _study(verbs)
@@ -145,8 +177,22 @@ def _verb(
 
 
 def _experiment(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    parser.add_argument("experiment", nargs="?" if default else None, default=default, help="table2, ablations or stress")
+    parser.add_argument(
+        "experiment", nargs="?" if default else None, default=default, help="table2, ablations, stress, all ...: see list"
+    )
     _selections(parser)
+
+
+def _placing(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("where jobs run")
+    group.add_argument("--executor", default="local", help="local, or ray for a cluster; default: local")
+    group.add_argument("--gpus", type=_comma_list, metavar="0,1", help="devices for local jobs; default: all that are seen")
+    group.add_argument("--parallel", type=int, default=1, metavar="N", help="jobs at once on this machine; default: 1")
+    group.add_argument("--shard", type=_shard, metavar="I/N", help="only this share of the work, 1/N to N/N")
+
+
+def _gate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--gate", type=Path, metavar="FILE.toml", help="promises to check; a broken one gives exit code 3")
 
 
 def _run_folder(parser: argparse.ArgumentParser) -> None:
@@ -180,6 +226,13 @@ def _selections(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--retry-failed", action="store_true", help="try failed records again")
     group.add_argument("--threads", type=int, help="processor threads of a worker; default: as the libraries choose")
     group.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help="register more methods or metrics")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r}: give i/n with i from 1 to n, such as 2/8")
+    return int(number), int(count)
 
 
 def _comma_list(text: str) -> tuple[str, ...]:

@@ -6,12 +6,16 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evalkit import datasets, measures
+from evalkit import datasets, listing
+from evalkit.catalogue import ALL, STREAM_PART
+from evalkit.definition import FILE as EXPERIMENT_FILE
 from evalkit.definition import Definition, load_definition
-from evalkit.errors import PrerequisiteMissingError
+from evalkit.derived import PAIRED
+from evalkit.errors import EvalkitError, PrerequisiteMissingError
 from evalkit.execution import (
     BAD_DEFINITION,
     COMPLETE,
@@ -23,29 +27,62 @@ from evalkit.execution import (
     run_experiment,
     score_run,
 )
-from evalkit.experiments import experiment_names, get_experiment
-from evalkit.generator import GeneratorSetup, configured_method
+from evalkit.experiments import get_experiment
+from evalkit.gates import GATE_FAILED, Gate, check_cells, is_broken, read_gates, result_lines
+from evalkit.gates import Result as GateResult
+from evalkit.generator import GeneratorSetup
+from evalkit.measures import metric_names
 from evalkit.names import unknown
 from evalkit.plan import make_plan
 from evalkit.plugins import load_plugins
+from evalkit.power import plan_lines
 from evalkit.progress import Console
 from evalkit.records import DONE, GENERATE, INVALID, SCORE, SPEED
 from evalkit.resolve import Selection, narrow, resolve
 from evalkit.settings import FILE as SETTINGS_FILE
-from evalkit.store import Store
+from evalkit.store import Store, read_json
 
-WHAT = ("methods", "metrics", "datasets", "experiments")
 MOST_LINES = 40
 
 
 def run(options: argparse.Namespace) -> int:
     """`run EXPERIMENT`."""
+    if options.experiment == ALL:
+        return run_all(options)
     selection = _selection(options)
     folder = _out(options, selection)
     console = Console(is_silent=False)
+    gates = read_gates(options.gate) if options.gate else ()
     finished = run_experiment(options.experiment, selection, folder, _options(options), console)
-    _tell_end(options, folder, finished)
-    return finished.exit_code
+    results = _checked(folder, gates) if finished.exit_code in (COMPLETE, WITH_FAILURES) else []
+    _tell_end(options, folder, finished, result_lines(results) if results else [])
+    return GATE_FAILED if finished.exit_code == COMPLETE and is_broken(results) else finished.exit_code
+
+
+def run_all(options: argparse.Namespace) -> int:
+    """`run all`: one run for all that clips give, one for the long stream, and a page over both."""
+    from evalkit.derived import build_index
+
+    selection = _selection(options)
+    folder = _out(options, selection)
+    gates = read_gates(options.gate) if options.gate else ()
+    codes, broken, lines = [], False, []
+    for name, place in ((ALL, "tables"), (STREAM_PART, "stream")):
+        apart = replace(selection, metrics=(), samples=(), methods=())  # the stream has names of its own
+        chosen = replace(selection, seconds=None) if name == ALL else apart
+        finished = run_experiment(name, chosen, folder / place, _options(options), Console())
+        codes.append(finished.exit_code)
+        if finished.exit_code not in (COMPLETE, WITH_FAILURES):
+            _tell_end(options, folder / place, finished)
+            return finished.exit_code
+        results = _checked(folder / place, gates) if name == ALL else []
+        broken = broken or is_broken(results)
+        lines += [*(result_lines(results) if results else []), f"tables: {folder / place / 'table'}"]
+    page, problem = build_index([folder], folder / "index.html")
+    lines.append(f"all runs and tables: {page}" if page else problem)
+    content = {"run": str(folder), "exit_code": max(codes), "index": str(page) if page else None}
+    _print(options, content, lines)
+    return GATE_FAILED if broken and max(codes) == COMPLETE else max(codes)
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -68,6 +105,7 @@ def plan(options: argparse.Namespace) -> int:
             if item.state not in (DONE, INVALID)
         ],
         "media_s": round(sum(item.media_s for item in made.due(GENERATE)), 1),
+        "shows": plan_lines(definition, read_json(folder / PAIRED) or ()),
     }
     _print(options, content, _plan_lines(content, definition))
     return COMPLETE
@@ -83,11 +121,11 @@ def make_plan_nowhere(folder: Path, definition: Definition) -> Any:
 def list_names(options: argparse.Namespace) -> int:
     """`list [what]`."""
     load_plugins(options.plugin)
-    if options.what and options.what not in WHAT:
-        raise unknown("list", options.what, WHAT)
-    tables = {"experiments": _experiments, "methods": _methods, "metrics": _metrics, "datasets": _datasets}
+    if options.what and options.what not in listing.TABLES:
+        raise unknown("list", options.what, listing.TABLES)
+    tables = listing.TABLES
     wanted = [options.what] if options.what else list(tables)
-    content = {name: tables[name](options) for name in wanted}
+    content = {name: tables[name](options.profile, _generator(options)) for name in wanted}
     lines = []
     for name, rows in content.items():
         lines.append(name)
@@ -130,7 +168,7 @@ def score(options: argparse.Namespace) -> int:
 
 def table(options: argparse.Namespace) -> int:
     """`table RUN`: tables from records, recomputed each time."""
-    from evalkit.derived import write_derived
+    from evalkit.derived import BEST, write_derived
     from evalkit.printing import print_table
 
     definition = load_definition(_existing(options.run))
@@ -141,23 +179,59 @@ def table(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False))
     elif kept == cells:
-        print("\n".join(print_table(definition, one, cells, options.format) for one in definition.tables))
+        best, paired = (read_json(store.path(name)) or () for name in (BEST, PAIRED))
+        print("\n".join(print_table(definition, one, cells, options.format, best, paired) for one in definition.tables))
     else:
         print("\n".join(_cell_line(cell) for cell in kept))
     return COMPLETE
 
 
-def report(options: argparse.Namespace) -> int:
-    """`report RUN`."""
-    from evalkit.derived import build_report, write_derived
+def compare(options: argparse.Namespace) -> int:
+    """`compare RUN_A [RUN_B] [--gate FILE]`."""
+    from dataclasses import asdict
 
-    definition = load_definition(_existing(options.run))
-    store = Store(options.run)
-    write_derived(store, definition, make_plan(store, definition))
-    path, problem = build_report(store, is_forced=True)
-    if path is None:
-        raise PrerequisiteMissingError(problem)
-    _print(options, {"report": str(path)}, [str(path)])
+    from evalkit.compare import change_lines, check_changes, compare_runs, open_run
+
+    gates = read_gates(options.gate) if options.gate else ()
+    if options.other is None and not gates:
+        raise EvalkitError("compare needs a second run, or --gate FILE.toml to check the promises about one")
+    _existing(options.run)
+    changes = [] if options.other is None else compare_runs(open_run(options.run), open_run(options.other), gates)
+    results = [
+        *_checked(options.other or options.run, gates),
+        *(check_changes(changes, gates, metric_names()) if options.other else []),
+    ]
+    lines = [] if options.other is None else change_lines(changes)
+    content = {"changes": [asdict(one) for one in changes], "gates": [asdict(one) for one in results]}
+    _print(options, content, [*lines, *(result_lines(results) if gates else [])])
+    worse = not gates and any(one.verdict == "worse" for one in changes)
+    return GATE_FAILED if worse or is_broken(results) else COMPLETE
+
+
+def report(options: argparse.Namespace) -> int:
+    """`report RUN ...`: a page per run, figure files, or a page over all of them."""
+    from evalkit.derived import build_index, build_report, write_derived, write_figures
+
+    written: list[Path] = []
+    for run in [options.run, *options.others]:
+        if options.index and not (run / EXPERIMENT_FILE).is_file():
+            continue  # a folder of runs
+        definition = load_definition(_existing(run))
+        store = Store(run)
+        write_derived(store, definition, make_plan(store, definition))
+        if options.figures:
+            written += write_figures(store, options.to)
+            continue
+        path, problem = build_report(store, is_forced=True, out=options.to, mode=options.mode)
+        if path is None:
+            raise PrerequisiteMissingError(problem)
+        written.append(path)
+    if options.index:
+        page, problem = build_index([options.run, *options.others], options.index)
+        if page is None:
+            raise PrerequisiteMissingError(problem)
+        written.append(page)
+    _print(options, {"report": str(written[-1]), "files": [str(path) for path in written]}, [str(path) for path in written])
     return COMPLETE
 
 
@@ -182,6 +256,15 @@ def study(options: argparse.Namespace) -> int:
     return commands.build(options) if options.part == "build" else commands.score(options)
 
 
+def _checked(folder: Path, gates: Sequence[Gate]) -> list[GateResult]:
+    """The gates that speak of one run, against its tables."""
+    if not gates:
+        return []
+    store = Store(folder)
+    cells, paired = (read_json(store.path(name)) or () for name in ("table/cells.json", PAIRED))
+    return check_cells(gates, cells, paired, metric_names())
+
+
 def _selection(options: argparse.Namespace) -> Selection:
     load_plugins(options.plugin)
     return Selection(
@@ -202,10 +285,11 @@ def _generator(options: argparse.Namespace) -> GeneratorSetup:
     """Weights and settings as full paths, so that a worker in another folder finds them."""
     weights = str(Path(options.weights).resolve()) if options.weights and Path(options.weights).exists() else options.weights
     settings = options.settings or (SETTINGS_FILE if Path(SETTINGS_FILE).is_file() else "")
+    # Which device of several is the executor's to say: a job sees only its own, as number 0.
     return GeneratorSetup(
         weights,
         options.size,
-        options.device,
+        options.device.partition(":")[0],
         options.dtype,
         options.fp8,
         options.offload,
@@ -216,7 +300,18 @@ def _generator(options: argparse.Namespace) -> GeneratorSetup:
 
 def _options(options: argparse.Namespace) -> Options:
     words = [word if not Path(word).is_absolute() else Path(word).name for word in sys.argv[1:]]
-    return Options(options.retry_failed, options.threads, "evalkit " + " ".join(words))
+    if options.parallel < 1:
+        raise EvalkitError(f"--parallel {options.parallel}: give 1 or more jobs")
+    number = options.device.partition(":")[2]
+    return Options(
+        options.retry_failed,
+        options.threads,
+        "evalkit " + " ".join(words),
+        executor=options.executor,
+        gpus=options.gpus if options.gpus is not None or not number else (number,),
+        parallel=options.parallel,
+        shard=options.shard,
+    )
 
 
 def _out(options: argparse.Namespace, selection: Selection) -> Path:
@@ -234,7 +329,7 @@ def _narrowed(options: argparse.Namespace) -> Definition:
     return narrow(definition, _selection(options))
 
 
-def _tell_end(options: argparse.Namespace, folder: Path, finished: Finished) -> None:
+def _tell_end(options: argparse.Namespace, folder: Path, finished: Finished, more: Sequence[str] = ()) -> None:
     counts = {kind: finished.plan.counts(kind) for kind in (GENERATE, SPEED, SCORE) if finished.plan.of(kind)}
     content = {
         "run": str(folder),
@@ -242,6 +337,7 @@ def _tell_end(options: argparse.Namespace, folder: Path, finished: Finished) -> 
         "counts": counts,
         "report": str(finished.report) if finished.report else None,
         "message": finished.message or None,
+        "gates": list(more),
     }
     lines = [
         f"{kind}: " + ", ".join(f"{count} {state}" for state, count in found.items() if count)
@@ -253,6 +349,7 @@ def _tell_end(options: argparse.Namespace, folder: Path, finished: Finished) -> 
         lines.append(f"tables: {folder / 'table'}")
         if finished.report:
             lines.append(f"report: {finished.report}")
+    lines += more
     lines.append("next: " + _next_command(options, folder, finished.exit_code))
     _print(options, content, lines)
 
@@ -279,6 +376,7 @@ def _plan_lines(content: dict[str, Any], definition: Definition) -> list[str]:
         f"{kind}: " + (", ".join(f"{n} {state}" for state, n in counts.items() if n) or "nothing")
         for kind, counts in content["counts"].items()
     ]
+    lines += [f"power: {line}" for line in content["shows"]]
     due = [one for one in content["due"] if one["state"] != "missing"]
     lines += [f"  {one['state']}: {one['record']}: {one['reason']}" for one in due[:MOST_LINES]]
     if len(due) > MOST_LINES:
@@ -293,42 +391,6 @@ def _set_summary(folder: Path, definition: Definition, name: str) -> dict[str, A
     built = datasets.is_built(folder, name)
     text = f"{len(info.samples)} of {info.size} samples" if built else f"will be built, {info.size} samples"
     return {"name": name, "built": built, "samples": len(info.samples), "size": info.size, "text": text}
-
-
-def _experiments(_options: argparse.Namespace) -> list[dict[str, str]]:
-    return [{"name": name, "about": get_experiment(name).title.format(seconds="10010")} for name in experiment_names()]
-
-
-def _methods(options: argparse.Namespace) -> list[dict[str, str]]:
-    from evalkit.methods import method_names
-
-    found = []
-    for name in method_names(_generator(options)):
-        method = configured_method(name, _generator(options))
-        problem = method.problem(options.profile)
-        about = f"{method.kind}: {method.title}; needs {method.needs or 'nothing'}"
-        found.append({"name": name, "about": about + (f"; NOT READY: {problem}" if problem else "")})
-    return found
-
-
-def _metrics(options: argparse.Namespace) -> list[dict[str, str]]:
-    from evalkit.experiments import Column
-
-    found = []
-    for name in measures.metric_names():
-        info = measures.describe(Column(name, name, ""), options.profile)
-        about = info.reason or measures.backbone_label(info.backbone) or "from speed records"
-        found.append({"name": name, "about": about})
-    return found
-
-
-def _datasets(options: argparse.Namespace) -> list[dict[str, str]]:
-    found = []
-    for name in datasets.dataset_names():
-        made = datasets.get_dataset(name)
-        sizes = ", ".join(f"{count} samples in {suite}" for suite, count in made.sizes.items())
-        found.append({"name": name, "about": f"{made.title}: {sizes}"})
-    return found
 
 
 def _is_shown(cell: dict[str, Any], shown: Definition, options: argparse.Namespace) -> bool:

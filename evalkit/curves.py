@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from evalkit.definition import Definition
-from evalkit.plan import STRESS_STREAM
+from evalkit.experiments import WINDOW_S
+from evalkit.plan import POSITIONS, STRESS_STREAM, STRESS_WINDOWS, streamed_sample, window_begin_s
 from evalkit.records import DONE, GENERATE, Key, Record
 from evalkit.results import Results
 from evalkit.store import Store, read_json
@@ -19,6 +20,9 @@ def drift_curves(results: Results) -> list[dict[str, Any]]:
     """One curve per method, set, sample and metric, for clips long enough to drift. Several seeds are averaged."""
     curves: dict[tuple[str, str, str, str], dict[float, list[float]]] = {}
     for record in results.scores:
+        if record.key.dataset == STRESS_WINDOWS:
+            _add_window(curves, record)
+            continue
         series = record.outputs.get("series") or {}
         for name, points in series.items():
             metric = _curve_name(record.key.metric, name, len(series))
@@ -41,6 +45,15 @@ def drift_curves(results: Results) -> list[dict[str, Any]]:
     ]
 
 
+def _add_window(curves: dict[tuple[str, str, str, str], dict[float, list[float]]], record: Record) -> None:
+    """A window of a long stream is one point of that stream's curve, at its middle."""
+    key, value = record.key, record.outputs.get("value")
+    if isinstance(value, int | float):
+        name = (key.method, key.dataset, streamed_sample(key.dataset, key.sample), key.metric)
+        middle_s = window_begin_s(key.sample) + WINDOW_S / 2
+        curves.setdefault(name, {}).setdefault(middle_s, []).append(float(value))
+
+
 def binned(times_s: Sequence[float], values: Sequence[float], bin_s: float = BIN_S) -> list[tuple[float, float]]:
     """(middle of the bin, mean of its values) for every bin that holds values."""
     groups: dict[int, list[float]] = {}
@@ -52,7 +65,7 @@ def binned(times_s: Sequence[float], values: Sequence[float], bin_s: float = BIN
 def memory_curves(store: Store, definition: Definition) -> list[dict[str, Any]]:
     """Resident memory of each stress stream, with how much it grew after its first tenth."""
     made = []
-    samples = {sample.id for dataset in definition.datasets for sample in dataset.samples}
+    samples = {streamed_sample(dataset.name, sample.id) for dataset in definition.datasets for sample in dataset.samples}
     for method in definition.runnable() if definition.stress else []:
         for sample in sorted(samples):
             for seed in definition.seeds:
@@ -63,14 +76,30 @@ def memory_curves(store: Store, definition: Definition) -> list[dict[str, Any]]:
     return made
 
 
+def position_records(store: Store, definition: Definition) -> list[dict[str, Any]]:
+    """Positions of each method's first blocks, at its first step: what Figure 7 of the paper shows."""
+    made = []
+    for record in store.records(GENERATE):
+        method = definition.method(record.key.method)
+        if record.key.dataset != POSITIONS or record.status != DONE or method is None:
+            continue
+        content = read_json(store.path(f"{record.key.artefact_dir}/{POSITIONS}.json")) or []
+        made.append({"title": method.title, "method": method.name, "blocks": [one for one in content if one["step"] == 0]})
+    order = [method.name for method in definition.methods]
+    return sorted(made, key=lambda one: order.index(one["method"]))
+
+
 def _memory(store: Store, title: str, key: Key, record: Record) -> dict[str, Any]:
     curve = read_json(store.path(f"{key.artefact_dir}/memory.json")) or {}
+    details = record.outputs.get("details") or {}
     return {
         "label": f"{title}, {record.outputs.get('frames')} frames",
         "method": key.method,
         "sample": key.sample,
         "seed": key.seed,
-        **(record.outputs.get("details", {}).get("memory") or {}),
+        **(details.get("memory") or {}),
+        **{name: details[name] for name in ("times_playback", "starts", "highest_position") if name in details},
+        "frames": record.outputs.get("frames"),
         "t_s": curve.get("t_s", []),
         "rss_mib": curve.get("rss_mib", []),
     }

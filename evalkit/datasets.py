@@ -103,7 +103,7 @@ def input_digest(image_sha256: str, audio_sha256: str, prompt: str) -> str:
 
 
 def _load_shipped() -> None:
-    from evalkit.genbench_sets import genbench_set
+    from evalkit.genbench_sets import TITLES, genbench_set
 
-    for name in ("genbench_short", "genbench_long"):
+    for name in TITLES:
         _SETS.setdefault(name, partial(genbench_set, name))

@@ -20,7 +20,8 @@ FILE = "experiment.json"
 class MethodInfo:
     """A method as it was when the run was defined. `identity` is what its fingerprint is made of.
 
-    `is_left_out`: the user's selection, not a problem, keeps it from running. The other fields are those of `Method`.
+    `is_left_out`: the user's selection, not a problem, keeps it from running. `gpus`: devices that one job of it occupies.
+    The other fields are those of `Method`.
     """
 
     name: str
@@ -30,6 +31,7 @@ class MethodInfo:
     identity: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
     is_left_out: bool = False
+    gpus: int = 0
     speed: str = "protocol"
     limit_per_s: float = 0.0
     batch: int = 1
@@ -51,7 +53,7 @@ class SampleInfo:
     """One picture and voice; paths are relative to the run folder.
 
     `digest` covers all that a method is given; `truth_digest` and `next_digest` (the sample after this one) what
-    control rows are given besides.
+    control rows are given besides. `identity` names the picture: clips that share one are no independent samples.
     """
 
     id: str
@@ -64,6 +66,7 @@ class SampleInfo:
     transcript: str = ""
     truth_digest: str = ""
     next_digest: str = ""
+    identity: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,8 @@ class Definition:
     speed: SpeedProtocol | None = None
     stress: Segments | None = None
     probes_streaming: bool = False
+    positions: int = 0
+    has_clips: bool = True
     packages: dict[str, str] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     generator: GeneratorSetup = field(default_factory=GeneratorSetup)
@@ -155,7 +160,7 @@ class Definition:
         values["metrics"] = tuple(_metric_from_json(one) for one in content["metrics"])
         values["datasets"] = tuple(_dataset_from_json(one) for one in content["datasets"])
         values["tables"] = tuple(_table_from_json(one) for one in content["tables"])
-        values["speed"] = SpeedProtocol(**content["speed"]) if content.get("speed") else None
+        values["speed"] = _speed_from_json(content["speed"]) if content.get("speed") else None
         values["stress"] = _segments_from_json(content["stress"]) if content.get("stress") else None
         return cls(**values)
 
@@ -223,6 +228,11 @@ def _metric_from_json(content: Mapping[str, Any]) -> MetricInfo:
 
 def _dataset_from_json(content: Mapping[str, Any]) -> DatasetInfo:
     return DatasetInfo(**{**content, "samples": tuple(SampleInfo(**one) for one in content["samples"])})
+
+
+def _speed_from_json(content: Mapping[str, Any]) -> SpeedProtocol:
+    lists = {name: tuple(content[name]) for name in ("scenarios", "probes") if name in content}
+    return SpeedProtocol(**{**content, **lists})
 
 
 def _segments_from_json(content: Mapping[str, Any]) -> Segments:

@@ -30,6 +30,7 @@ class PrerequisiteMissingError(EvalkitError):
 
 
 MESSAGE_CHARS = 300
+DISK_FULL_EXIT = 3  # of a job's or a worker's process
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from evalkit.definition import FILE, Definition, load_definition, save_definition
 from evalkit.derived import build_report, write_derived
 from evalkit.errors import EvalkitError, PrerequisiteMissingError
-from evalkit.jobs import phase_jobs
-from evalkit.lock import RunLock
+from evalkit.executors import make_executor
+from evalkit.jobs import JobSpec, phase_jobs
+from evalkit.lock import RunLock, one_at_a_time
 from evalkit.plan import Plan, make_plan
 from evalkit.progress import Console
 from evalkit.records import GENERATE, SCORE, SPEED
@@ -29,6 +30,10 @@ class Options:
     retry_failed: bool = False
     threads: int | None = None
     command: str = ""
+    executor: str = "local"
+    gpus: tuple[str, ...] | None = None
+    parallel: int = 1
+    shard: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,17 +60,18 @@ class Context:
 def run_experiment(name: str, selection: Selection, run: Path, options: Options, console: Console) -> Finished:
     """Do everything an experiment wants that is not done yet."""
     check_same_run(run, name, selection)
-    with Interrupts() as interrupts, RunLock(run, options.command) as lock:
+    with Interrupts() as interrupts, RunLock(run, options.command, options.shard) as lock:
         _announce(lock, run, console)
         check_prerequisites(resolve(name, selection, run, console, build=False), selection, console)
-        definition = resolve(name, selection, run, console)
-        save_definition(run, definition)
+        with one_at_a_time(run):
+            definition = resolve(name, selection, run, console)
+            save_definition(run, definition)
         return _execute(definition, run, PHASES, Context(lock, interrupts, options, console))
 
 
 def score_run(run: Path, definition: Definition, options: Options, console: Console, is_forced: bool) -> Finished:
     """Compute the scores that are missing or stale for clips that exist; with `is_forced`, all of them."""
-    with Interrupts() as interrupts, RunLock(run, options.command) as lock:
+    with Interrupts() as interrupts, RunLock(run, options.command, options.shard) as lock:
         _announce(lock, run, console)
         if is_forced:
             _forget_scores(run, definition)
@@ -74,17 +80,31 @@ def score_run(run: Path, definition: Definition, options: Options, console: Cons
 
 def _execute(definition: Definition, run: Path, phases: Sequence[str], context: Context) -> Finished:
     store, options = Store(run), context.options
-    store.sweep()
-    driver = Driver(store, context.console, context.lock, context.interrupts)
+    if options.shard is None:
+        store.sweep()  # of another shard's half-made files nobody but that shard can know
+    plan = _own_plan(store, definition, options)
+    with make_executor(options.executor, options.gpus, options.parallel) as executor:
+        context.interrupts.listen()
+        driver = Driver(store, context.console, context.lock, context.interrupts, executor)
+        for phase in phases:
+            jobs = phase_jobs(plan, definition, phase, options.retry_failed)
+            outcome = driver.run([_told(job, options) for job in jobs])
+            if jobs:
+                plan = _own_plan(store, definition, options)
+            if outcome.is_over:
+                break
+    return _finish(store, definition, plan, driver.outcome, phases, options.shard)
+
+
+def _own_plan(store: Store, definition: Definition, options: Options) -> Plan:
     plan = make_plan(store, definition)
-    for phase in phases:
-        jobs = phase_jobs(plan, definition, phase, options.retry_failed)
-        outcome = driver.run([replace(job, options={**job.options, "threads": options.threads}) for job in jobs])
-        if jobs:
-            plan = make_plan(store, definition)
-        if outcome.is_over:
-            break
-    return _finish(store, definition, plan, driver.outcome, phases)
+    return plan.shard(*options.shard) if options.shard else plan
+
+
+def _told(job: JobSpec, options: Options) -> JobSpec:
+    """A job with the user's options; shards keep their logs apart."""
+    mark = "" if options.shard is None else f".{options.shard[0]}-of-{options.shard[1]}"
+    return replace(job, id=job.id + mark, options={**job.options, "threads": options.threads})
 
 
 def _forget_scores(run: Path, definition: Definition) -> None:
@@ -93,18 +113,31 @@ def _forget_scores(run: Path, definition: Definition) -> None:
         (run / item.key.path).unlink(missing_ok=True)
 
 
-def _finish(store: Store, definition: Definition, plan: Plan, outcome: Outcome, phases: Sequence[str]) -> Finished:
+def _finish(
+    store: Store,
+    definition: Definition,
+    plan: Plan,
+    outcome: Outcome,
+    phases: Sequence[str],
+    shard: tuple[int, int] | None,
+) -> Finished:
     if outcome.disk_full:
         return Finished(BAD_DEFINITION, plan, outcome, None, outcome.disk_full)
+    relevant = [item for phase in phases for item in plan.of(phase)]
+    unfinished = [item for item in relevant if item.state not in ("done", "invalid")]
+    exit_code = WITH_FAILURES if unfinished else COMPLETE
+    if shard is not None:
+        if outcome.is_interrupted:
+            return Finished(INTERRUPTED, plan, outcome, None, "interrupted; the same command continues")
+        message = f"shard {shard[0]}/{shard[1]} is done; when all are, the same command without --shard makes the tables"
+        return Finished(exit_code, plan, outcome, None, message)
     # Tables of a score or narrowed run show the whole definition, so that nothing disappears from them.
     whole = load_definition(store.root)
     write_derived(store, whole, plan if whole == definition else make_plan(store, whole))
     if outcome.is_interrupted:
         return Finished(INTERRUPTED, plan, outcome, None, "interrupted; the same command continues")
     report, problem = build_report(store)
-    relevant = [item for phase in phases for item in plan.of(phase)]
-    unfinished = [item for item in relevant if item.state not in ("done", "invalid")]
-    return Finished(WITH_FAILURES if unfinished else COMPLETE, plan, outcome, report, problem)
+    return Finished(exit_code, plan, outcome, report, problem)
 
 
 def check_same_run(run: Path, name: str, selection: Selection) -> None:

@@ -6,8 +6,8 @@ import traceback
 from pathlib import Path
 
 from evalkit.errors import brief, without_paths
-from evalkit.jobs import Part, log_path
-from evalkit.records import FAILED, Failure, Record
+from evalkit.jobs import log_path
+from evalkit.records import Failure
 
 TAIL_CHARS = 4000
 
@@ -16,9 +16,4 @@ def failure_of(error: BaseException, job_id: str) -> Failure:
     """The failure; of a program that failed, the tail is what that program printed last."""
     tail = getattr(error, "log_tail", "") or "".join(traceback.format_exception(error))
     log = log_path(Path(), job_id).as_posix()
-    return Failure(type(error).__name__, brief(error), without_paths(tail[-TAIL_CHARS:]), log)
-
-
-def failed_record(part: Part, failure: Failure) -> Record:
-    """The record of an attempt that gave nothing."""
-    return Record(part.key, part.fingerprint, FAILED, part.inputs, error=failure, attempts=part.attempts + 1)
+    return Failure(type(error).__name__, brief(error), tail=without_paths(tail[-TAIL_CHARS:]), log=log)

@@ -1,4 +1,4 @@
-"""The GenBench sets as evalkit sees them: `genbench_short` and `genbench_long`, built through genbench's own API."""
+"""The GenBench sets as evalkit sees them: short, long and in-domain, built through genbench's own API."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from evalkit.datasets import LoadedSet, Progress, Sample, SampleSet, input_diges
 from evalkit.definition import SampleInfo
 from evalkit.errors import EvalkitError, PrerequisiteMissingError
 
-TITLES = {"genbench_short": "GenBench-Short", "genbench_long": "GenBench-Long"}
-SIZES = {"genbench_short": {"quick": 8, "full": 100}, "genbench_long": {"quick": 2, "full": 15}}
+TITLES = {"genbench_short": "GenBench-Short", "genbench_long": "GenBench-Long", "genbench_in_domain": "GenBench-In-Domain"}
+SIZES = {
+    "genbench_short": {"quick": 8, "full": 100},
+    "genbench_long": {"quick": 2, "full": 15},
+    "genbench_in_domain": {"quick": 8, "full": 50},
+}
 
 
 def genbench_set(name: str) -> SampleSet:
-    """One of the two GenBench sets."""
+    """One of the GenBench sets."""
 
     def build(folder: Path, suite: str, progress: Progress) -> None:
         _build(name.removeprefix("genbench_"), suite, folder, progress)
@@ -64,7 +68,7 @@ def manifest_suite(folder: Path) -> str:
 
 
 def _sample(name: str, folder: Path, entry: Any) -> Sample:
-    given = entry.inputs()
+    given, truth = entry.inputs(), entry.truth_file or entry.truth_video
     info = SampleInfo(
         id=entry.id,
         digest=input_digest(entry.image.sha256, entry.audio.sha256, given.prompt),
@@ -74,7 +78,8 @@ def _sample(name: str, folder: Path, entry: Any) -> Sample:
         image=_inside(name, given.image, folder),
         audio=_inside(name, given.audio, folder),
         transcript=entry.transcript_text(),
-        truth_digest=entry.truth_file.sha256,
+        identity=entry.image.sha256[:16],
+        truth_digest=truth.sha256 if truth else "",
     )
     return Sample(info, given.image, given.audio, given.prompt, entry)
 

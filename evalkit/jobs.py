@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from evalkit.capabilities import CLIPS, PROBE
 from evalkit.definition import Definition, MethodInfo
 from evalkit.methods.base import CONTROL
-from evalkit.plan import Item, Plan
-from evalkit.records import GENERATE, SCORE, SPEED, Key
+from evalkit.names import slug
+from evalkit.plan import POSITIONS, Item, Plan
+from evalkit.records import FAILED, GENERATE, SCORE, SPEED, Failure, Key, Record
 
 STRESS, READING = "stress", "reading"
 BASE_LIMIT_S = 300.0
 OWN_LIMIT_BASE_S, OWN_LIMIT_MARGIN = 3600.0, 1.1
-LIMIT_PER_MEDIA_S = {READING: 0.0, GENERATE: 30.0, STRESS: 30.0, SCORE: 20.0, SPEED: 30.0}
+LIMIT_PER_MEDIA_S = {READING: 0.0, GENERATE: 30.0, STRESS: 30.0, POSITIONS: 60.0, SCORE: 20.0, SPEED: 30.0}
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class JobSpec:
     plugins: tuple[str, ...] = ()
     title: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    needs: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -73,7 +75,13 @@ class JobSpec:
             )
             for one in content["items"]
         )
-        return cls(content["id"], content["kind"], items, tuple(content["plugins"]), content["title"], content["options"])
+        plain = {name: content[name] for name in ("id", "kind", "title", "options", "needs")}
+        return cls(items=items, plugins=tuple(content["plugins"]), **plain)
+
+
+def failed_record(part: Part, failure: Failure) -> Record:
+    """The record of an attempt that gave nothing."""
+    return Record(part.key, part.fingerprint, FAILED, part.inputs, error=failure, attempts=part.attempts + 1)
 
 
 def spec_path(run: Path, job_id: str) -> Path:
@@ -89,17 +97,54 @@ def log_path(run: Path, job_id: str) -> Path:
 def phase_jobs(plan: Plan, definition: Definition, phase: str, retry_failed: bool) -> list[JobSpec]:
     """The jobs of one phase (`generate`, `speed` or `score`) for what is due in the plan."""
     due = plan.due(phase, retry_failed)
+    if phase == SPEED and definition.speed is not None and definition.speed.is_fresh:
+        # What is read from records need not be timed in a process of its own.
+        read = [item for item in due if item.key.scenario in (CLIPS, PROBE)]
+        return [*_grouped(definition, read, phase), *(_timing(definition, item) for item in due if item not in read)]
     if phase == SCORE:
-        return [_job(definition, phase, "score", _by_clip(due))] if due else []
+        return [_job(definition, phase, "score", _by_clip(due), {})] if due else []
+    return _grouped(definition, due, phase)
+
+
+def _grouped(definition: Definition, due: list[Item], phase: str) -> list[JobSpec]:
+    """One job per method and kind of work."""
     kind = STRESS if phase == GENERATE and definition.stress is not None else phase
     groups: dict[tuple[str, str], list[Item]] = {}
     for item in due:
-        own = READING if item.key.kind == SPEED and item.key.scenario in (CLIPS, PROBE) else kind
+        own = POSITIONS if item.key.dataset == POSITIONS else kind
+        own = READING if item.key.kind == SPEED and item.key.scenario in (CLIPS, PROBE) else own
         groups.setdefault((own, _group(definition, item, phase)), []).append(item)
+    made = []
+    for (own, name), items in groups.items():
+        needs = _needs(definition, name, phase)
+        made.append(_job(definition, own, f"{phase if own == kind else own}-{name}", _work(definition, items, own), needs))
+    return made
+
+
+def _timing(definition: Definition, item: Item) -> JobSpec:
+    """One measurement in a process of its own; the plan's order lets methods take turns."""
+    needs = _needs(definition, item.key.method, SPEED)
+    name = f"speed-{item.key.method}-{item.key.scenario}"
+    return _job(definition, SPEED, name, _work(definition, [item], SPEED), needs)
+
+
+def split(spec: JobSpec, parts: int) -> list[JobSpec]:
+    """The same items as several jobs of about equal length that may run at once; a stream stays with its segments."""
+    if parts < 2 or len(spec.items) < 2 or spec.kind == STRESS:
+        return [spec]
+    shares: list[list[WorkItem]] = [[] for _ in range(min(parts, len(spec.items)))]
+    for item in sorted(spec.items, key=lambda one: one.media_s, reverse=True):
+        min(shares, key=lambda share: sum(one.media_s for one in share)).append(item)
     return [
-        _job(definition, own, f"{phase if own == kind else own}-{name}", _work(definition, items, own))
-        for (own, name), items in groups.items()
+        replace(spec, id=f"{spec.id}-{number}of{len(shares)}", items=tuple(sorted(share, key=spec.items.index)))
+        for number, share in enumerate(shares, 1)
     ]
+
+
+def _needs(definition: Definition, method: str, phase: str) -> dict[str, Any]:
+    """What a job occupies: the method's devices; a timing runs alone on its machine."""
+    info = definition.method(method)
+    return {"gpus": info.gpus if info else 0, "is_alone": phase == SPEED}
 
 
 def _group(definition: Definition, item: Item, phase: str) -> str:
@@ -108,8 +153,8 @@ def _group(definition: Definition, item: Item, phase: str) -> str:
     return "controls" if phase == GENERATE and method is not None and method.kind == CONTROL else item.key.method
 
 
-def _job(definition: Definition, kind: str, name: str, items: Iterable[WorkItem]) -> JobSpec:
-    return JobSpec(name, kind, tuple(items), definition.plugins, title=name.replace("-", " ", 1))
+def _job(definition: Definition, kind: str, name: str, items: Iterable[WorkItem], needs: dict[str, Any]) -> JobSpec:
+    return JobSpec(slug(name), kind, tuple(items), definition.plugins, title=name.replace("-", " ", 1), needs=needs)
 
 
 def _work(definition: Definition, items: list[Item], kind: str) -> list[WorkItem]:

@@ -11,15 +11,40 @@ from typing import TYPE_CHECKING, Any
 from evalkit import capabilities
 from evalkit.definition import MetricInfo
 from evalkit.errors import brief
-from evalkit.experiments import Column
+from evalkit.experiments import COLD, LIVE, OFFLINE, SOAK, SWITCH, Column
 
 if TYPE_CHECKING:
     import numpy as np
 
     Features = Mapping[str, Mapping[str, np.ndarray]]
 
-SPEED_COLUMNS = {"fps": "fps_end_to_end", "ttff": "ttff"}
-"""Columns that come from speed records, and the field they show."""
+
+@dataclass(frozen=True)
+class SpeedColumn:
+    """A column that comes from speed records: of which scenario, and the field it shows."""
+
+    scenario: str
+    field: str
+
+
+SPEED_COLUMNS = {
+    "fps": SpeedColumn(OFFLINE, "fps_end_to_end"),
+    "ttff": SpeedColumn(OFFLINE, "ttff"),
+    "fps_denoiser": SpeedColumn(OFFLINE, "fps_denoiser"),
+    "fps_denoiser_vae": SpeedColumn(OFFLINE, "fps_denoiser_vae"),
+    "real_time_factor": SpeedColumn(OFFLINE, "real_time_factor"),
+    "live_first": SpeedColumn(LIVE, "first_frame_s"),
+    "live_p50": SpeedColumn(LIVE, "latency_p50"),
+    "live_p99": SpeedColumn(LIVE, "latency_p99"),
+    "live_misses": SpeedColumn(LIVE, "misses"),
+    "live_freeze": SpeedColumn(LIVE, "longest_freeze_s"),
+    "switch_p50": SpeedColumn(SWITCH, "switch_p50"),
+    "switch_p95": SpeedColumn(SWITCH, "switch_p95"),
+    "switch_stall": SpeedColumn(SWITCH, "stall_max_s"),
+    "soak_fps": SpeedColumn(SOAK, "fps_steady"),
+    "soak_memory": SpeedColumn(SOAK, "memory_growth_mib"),
+    "cold_first": SpeedColumn(COLD, "first_frame_s"),
+}
 
 NO_BACKBONE = {"ase": "no ASE backbone in profile {profile} yet", "iqa": "no IQA backbone in profile {profile} yet"}
 

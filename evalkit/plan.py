@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from evalkit import experiments
 from evalkit.capabilities import CLIPS, probe_key
 from evalkit.definition import DatasetInfo, Definition, MethodInfo, MetricInfo, SampleInfo
+from evalkit.experiments import COLD, LIVE, OFFLINE, SOAK, SWITCH, SpeedProtocol, from_clips
 from evalkit.fingerprint import differing_fields, digest
-from evalkit.methods.base import CONTROL, FROM_CLIPS, UNTIMED, VIDEO
+from evalkit.methods.base import BY_PROTOCOL, CONTROL, FROM_CLIPS, VIDEO
 from evalkit.records import DONE, FAILED, GENERATE, INVALID, SCORE, SPEED, Key, Record
 from evalkit.store import Store
 
 MISSING, STALE = "missing", "stale"
 STATES = (DONE, MISSING, STALE, FAILED, INVALID)
-STRESS_STREAM = "stress_stream"
+STRESS_STREAM, STRESS_WINDOWS = "stress_stream", "stress_windows"
+POSITIONS = "positions"
 GENERATE_PROTOCOL = "1"
 PROBE_VERSION = "1"
 MAX_ATTEMPTS = 3
+BLOCK_MEDIA_S = 0.48
+SWITCH_PERIOD_S = 6.0  # about what one silence and one utterance of a switch scenario take
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,35 @@ class Plan:
         """The records that a run would make now."""
         return [item for item in self.of(kind) if item.is_due(retry_failed)]
 
+    def shard(self, number: int, count: int) -> Plan:
+        """The share of shard `number` of `count`: every clip lies in one of them, with all its scores."""
+        return Plan([item for item in self.items if shard_of(item.key, count) == number])
+
     def is_complete(self) -> bool:
         """Whether every wanted record is done (or found invalid, which is a result too)."""
         return all(item.state in (DONE, INVALID) for item in self.items)
+
+
+def window_sample(sample: str, begin_s: int) -> str:
+    """The sample id of a window of a stream's drift curve."""
+    return f"{sample}.t{begin_s:06d}"
+
+
+def window_begin_s(window: str) -> int:
+    """Where such a window begins."""
+    return int(window.rpartition(".t")[2])
+
+
+def streamed_sample(dataset: str, sample: str) -> str:
+    """The sample whose stream a segment or a window is cut from."""
+    return sample.rpartition(".t")[0] if dataset == STRESS_WINDOWS else sample
+
+
+def shard_of(key: Key, count: int) -> int:
+    """1 ... count. The set does not enter: segments stay with the stream they are cut from."""
+    sample = streamed_sample(key.dataset, key.sample)
+    mark = hashlib.sha256(f"{key.method}/{sample}/{key.seed}".encode()).digest()
+    return 1 + int.from_bytes(mark[:8], "big") % count
 
 
 def make_plan(store: Store, definition: Definition) -> Plan:
@@ -132,11 +162,11 @@ def score_inputs(metric: MetricInfo, sample: SampleInfo, video_sha256: str) -> d
     }
 
 
-def speed_inputs(definition: Definition, method: MethodInfo, set_digest: str) -> dict[str, Any]:
+def speed_inputs(definition: Definition, method: MethodInfo, set_digest: str, scenario: str = OFFLINE) -> dict[str, Any]:
     """What a speed measurement is made from."""
     assert definition.speed is not None
-    protocol = experiments.FROM_CLIPS if method.speed == FROM_CLIPS else definition.speed
-    return {**method_inputs(method), "protocol": asdict(protocol), "dataset": set_digest}
+    protocol = from_clips(definition.speed) if method.speed == FROM_CLIPS else definition.speed
+    return {**method_inputs(method), "protocol": protocol.asked(scenario), "dataset": set_digest}
 
 
 def video_sha256(record: Record | None) -> str:
@@ -158,9 +188,22 @@ def _generations(store: Store, definition: Definition) -> Iterable[Item]:
     if definition.stress is not None:
         yield from _stress_generations(store, definition)
         return
-    for method, dataset, sample, seed in wanted_clips(definition):
+    for method, dataset, sample, seed in wanted_clips(definition) if definition.has_clips else ():
         key = Key(GENERATE, method.name, dataset.name, sample.id, seed)
         yield classify(store, key, generate_inputs(method, sample, seed), sample.duration_s)
+    yield from _positions(store, definition)
+
+
+def _positions(store: Store, definition: Definition) -> Iterable[Item]:
+    """Where attention's positions stand in the first blocks of a stream: one record per method that makes blocks."""
+    sample = next((one for dataset in definition.datasets for one in dataset.samples), None)
+    if sample is None or not definition.positions:
+        return
+    for method in definition.runnable():
+        if method.kind != CONTROL:
+            key = Key(GENERATE, method.name, POSITIONS, sample.id, definition.seeds[0])
+            inputs = {**generate_inputs(method, sample, definition.seeds[0]), "blocks": definition.positions}
+            yield classify(store, key, inputs, BLOCK_MEDIA_S * definition.positions)
 
 
 def _stress_generations(store: Store, definition: Definition) -> Iterable[Item]:
@@ -168,14 +211,18 @@ def _stress_generations(store: Store, definition: Definition) -> Iterable[Item]:
     assert definition.stress is not None
     stream_s = definition.stress.stream_s
     streams: dict[Key, Item] = {}
+    stream_inputs: dict[Key, dict[str, Any]] = {}
     for method, dataset, sample, seed in wanted_clips(definition):
-        stream_key = Key(GENERATE, method.name, STRESS_STREAM, sample.id, seed)
+        stream_key = Key(GENERATE, method.name, STRESS_STREAM, streamed_sample(dataset.name, sample.id), seed)
         inputs = {**generate_inputs(method, sample, seed), "stream_s": stream_s}
         if stream_key not in streams:
+            stream_inputs[stream_key] = inputs
             streams[stream_key] = classify(store, stream_key, inputs, stream_s)
             yield streams[stream_key]
         key = Key(GENERATE, method.name, dataset.name, sample.id, seed)
-        cut = {"stream": digest(inputs), "segment": dataset.name}
+        cut = {"stream": digest(stream_inputs[stream_key]), "segment": dataset.name}
+        if dataset.name == STRESS_WINDOWS:
+            cut["window"] = sample.id
         item = classify(store, key, cut, sample.duration_s)
         if item.is_due() and streams[stream_key].state == FAILED:
             item = Item(key, cut, MISSING, "the stream failed", is_ready=False)
@@ -187,25 +234,30 @@ def _speeds(store: Store, definition: Definition, clips: list[Item]) -> Iterable
     dataset = definition.dataset(protocol.dataset) if protocol else None
     if protocol is None or dataset is None:
         return
-    media_s = protocol.discarded_clips * protocol.discarded_s + protocol.repeats * protocol.clip_s
-    for method in definition.runnable():
-        if method.kind != CONTROL and definition.probes_streaming:
-            key = probe_key(definition, method)
-            yield classify(store, key, {**method_inputs(method), "probe": PROBE_VERSION, "dataset": dataset.digest})
-        if method.kind != CONTROL and method.speed != UNTIMED:
-            scenario = CLIPS if method.speed == FROM_CLIPS else protocol.name
-            key = Key(SPEED, method.name, dataset.name, scenario=scenario)
-            inputs = speed_inputs(definition, method, dataset.digest)
-            if method.speed == FROM_CLIPS:
-                own = [clip for clip in clips if clip.key.method == method.name]
-                inputs["clips"] = digest([clip.fingerprint for clip in own])
-                yield _from_clips(classify(store, key, inputs), own)
-            else:
-                yield classify(store, key, inputs, media_s)
+    systems = [method for method in definition.runnable() if method.kind != CONTROL]
+    for method in systems if definition.probes_streaming else ():
+        inputs = {**method_inputs(method), "probe": PROBE_VERSION, "dataset": dataset.digest}
+        yield classify(store, probe_key(definition, method), inputs)
+    for method in systems:
+        if method.speed == FROM_CLIPS:
+            yield _clip_speed(store, definition, method, dataset, clips)
+    for scenario in protocol.scenarios:
+        # Repeats before methods: fresh processes of different methods take turns, so that a slow spell hits all alike.
+        for repeat in range(1, protocol.repeats + 1) if protocol.is_fresh else (0,):
+            for method in systems:
+                if method.speed != BY_PROTOCOL:
+                    continue
+                key = Key(SPEED, method.name, dataset.name, scenario=protocol.record_name(scenario, repeat))
+                inputs = speed_inputs(definition, method, dataset.digest, scenario)
+                yield classify(store, key, inputs, _speed_media_s(protocol, scenario))
 
 
-def _from_clips(item: Item, own: list[Item]) -> Item:
+def _clip_speed(store: Store, definition: Definition, method: MethodInfo, dataset: DatasetInfo, clips: list[Item]) -> Item:
     """A speed that is read from the timelines of the method's own clips waits for them."""
+    own = [clip for clip in clips if clip.key.method == method.name]
+    inputs = speed_inputs(definition, method, dataset.digest)
+    inputs["clips"] = digest([clip.fingerprint for clip in own])
+    item = classify(store, Key(SPEED, method.name, dataset.name, scenario=CLIPS), inputs)
     ready = [clip for clip in own if clip.state in (DONE, INVALID)]
     if len(ready) < len(own) and item.is_due():
         has_failed = any(clip.state == FAILED for clip in own)
@@ -213,9 +265,24 @@ def _from_clips(item: Item, own: list[Item]) -> Item:
     return replace(item, is_ready=bool(ready)) if item.is_due() else item
 
 
+def _speed_media_s(protocol: SpeedProtocol, scenario: str) -> float:
+    """Seconds of video that a scenario makes, for time limits and progress."""
+    repeats = 1 if protocol.is_fresh else protocol.repeats
+    discarded = protocol.discarded_clips * protocol.discarded_s
+    probes = 2 * protocol.clip_s * len({"caching", "unseen"} & set(protocol.probes))
+    lengths = {
+        OFFLINE: repeats * protocol.clip_s + probes,
+        LIVE: repeats * protocol.live_s,
+        SWITCH: repeats * protocol.switches * SWITCH_PERIOD_S,
+        SOAK: repeats * protocol.soak_s,
+        COLD: repeats * protocol.discarded_s,
+    }
+    return discarded + lengths[scenario]
+
+
 def _scores(store: Store, definition: Definition, clips: list[Item]) -> Iterable[Item]:
     states = {item.key: item for item in clips}
-    for method, dataset, sample, seed in wanted_clips(definition):
+    for method, dataset, sample, seed in wanted_clips(definition) if definition.has_clips else ():
         clip_key = Key(GENERATE, method.name, dataset.name, sample.id, seed)
         clip = states[clip_key]
         sha256 = video_sha256(store.read(clip_key)) if clip.state == DONE else ""

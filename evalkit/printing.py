@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from evalkit import measures
 from evalkit.definition import Definition, MetricInfo
 from evalkit.experiments import Column, Row, Table
+from evalkit.power import open_questions
 
 Cells = Sequence[Mapping[str, Any]]
 ARROWS = {"up": "↑", "down": "↓", "zero": "→0"}
@@ -31,16 +32,27 @@ CELL_FIELDS = (
 )
 TICKS = {True: "✓", False: "✗"}
 PAPER_NOTE = "Numbers after “paper” are the paper's own, from other data, other networks and other hardware."
+BOLD_NOTE = (
+    "Bold: the best of its column and every row not told apart from it (paired sign-flip test, Holm over the column's "
+    "rows, 5 %; speed: ranges of repeats that do not touch). Control rows do not compete."
+)
+NO_BOLD_NOTE = "Nothing is bold: no row is told apart from the best of its column at this sample size."
 FORMATS = ("md", "csv", "tex")
+Bold = Set[tuple[str, str, str]]
 
 
-def print_table(definition: Definition, table: Table, cells: Cells, form: str) -> str:
-    """One table as text of the given form."""
+def print_table(definition: Definition, table: Table, cells: Cells, form: str, best: Cells = (), paired: Cells = ()) -> str:
+    """One table as text of the given form.
+
+    best, paired: what `comparisons` found, for bold values and for what is open.
+    """
     own = [cell for cell in cells if cell["table"] == table.name]
-    return {"md": _markdown, "csv": _csv, "tex": _latex}[form](definition, table, own)
+    bold = {(one["dataset"], method, one["metric"]) for one in best if one["table"] == table.name for method in one["bold"]}
+    notes = [] if form == "csv" else _notes(definition, table, own, bold, open_questions(definition, table, paired))
+    return {"md": _markdown, "csv": _csv, "tex": _latex}[form](definition, table, own, bold, notes)
 
 
-def _markdown(definition: Definition, table: Table, cells: Cells) -> str:
+def _markdown(definition: Definition, table: Table, cells: Cells, bold: Bold, notes: Sequence[str]) -> str:
     lines = [f"## {table.title}", ""]
     if definition.partial:
         lines += [f"**Partial**: {_partial_text(definition)}.", ""]
@@ -48,12 +60,13 @@ def _markdown(definition: Definition, table: Table, cells: Cells) -> str:
         header = [heading or "Method", *(_header(definition, column) for column in table.columns)]
         lines += ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
         for title, found in rows:
-            lines.append("| " + " | ".join([title, *(_text(cell, column) for cell, column in found)]) + " |")
+            texts = [_text(cell, column, "**{}**" if _place(cell) in bold else "{}") for cell, column in found]
+            lines.append("| " + " | ".join([title, *texts]) + " |")
         lines.append("")
-    return "\n".join([*lines, *_notes(definition, table, cells), ""])
+    return "\n".join([*lines, *notes, ""])
 
 
-def _csv(_definition: Definition, _table: Table, cells: Cells) -> str:
+def _csv(_definition: Definition, _table: Table, cells: Cells, _bold: Bold, _notes: Sequence[str]) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, CELL_FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -61,17 +74,19 @@ def _csv(_definition: Definition, _table: Table, cells: Cells) -> str:
     return buffer.getvalue()
 
 
-def _latex(definition: Definition, table: Table, cells: Cells) -> str:
+def _latex(definition: Definition, table: Table, cells: Cells, bold: Bold, notes: Sequence[str]) -> str:
     lines = [r"\begin{tabular}{l" + "c" * len(table.columns) + "}", r"\toprule"]
     for heading, rows in _blocks(definition, table, cells):
         header = [heading or "Method", *(_header(definition, column, TEX_ARROWS) for column in table.columns)]
-        lines += [" & ".join(_tex(part) for part in header) + r" \\", r"\midrule"]
+        lines += [" & ".join(tex(part) for part in header) + r" \\", r"\midrule"]
         for title, found in rows:
-            lines.append(" & ".join(_tex(part) for part in [title, *(_text(c, k) for c, k in found)]) + r" \\")
+            texts = [tex(_text(c, k)) for c, k in found]
+            texts = [rf"\textbf{{{text}}}" if _place(c) in bold else text for text, (c, _) in zip(texts, found, strict=True)]
+            lines.append(" & ".join([tex(title), *texts]) + r" \\")
         lines.append(r"\midrule")
     lines[-1] = r"\bottomrule"
-    notes = [f"% {note.removeprefix('- ')}" for note in _notes(definition, table, cells) if note]
-    return "\n".join([f"% {table.title}", *lines, r"\end{tabular}", *notes, ""])
+    comments = [f"% {note.removeprefix('- ')}" for note in notes if note]
+    return "\n".join([f"% {table.title}", *lines, r"\end{tabular}", *comments, ""])
 
 
 def _blocks(
@@ -122,15 +137,19 @@ def _header(definition: Definition, column: Column, arrows: Mapping[str, str] = 
     return " ".join(part for part in parts if part)
 
 
-def _text(cell: Mapping[str, Any], column: Column) -> str:
-    """A cell for a reader: value, interval, denominator if short, then the paper's number."""
+def _place(cell: Mapping[str, Any]) -> tuple[str, str, str]:
+    return cell["dataset"], cell["method"], cell["metric"]
+
+
+def _text(cell: Mapping[str, Any], column: Column, form: str = "{}") -> str:
+    """A cell for a reader: value in the given form, interval, denominator if short, then the paper's number."""
     parts = []
     if cell["value"] is None:
         parts.append("–" if cell["status"] != "not_applicable" else "n/a")
     elif column.is_tick:
         parts.append(TICKS[bool(cell["value"])])
     else:
-        parts.append(f"{cell['value']:.{column.digits}f}")
+        parts.append(form.format(f"{cell['value']:.{column.digits}f}"))
         if cell["low"] is not None and cell["high"] is not None:
             parts.append(f"[{cell['low']:.{column.digits}f}, {cell['high']:.{column.digits}f}]")
         if cell["status"] == "partial":
@@ -146,9 +165,11 @@ def _denominator(cell: Mapping[str, Any]) -> str:
     return first if "/" in first else f"n={cell['n']}"
 
 
-def _notes(definition: Definition, table: Table, cells: Cells) -> list[str]:
+def _notes(definition: Definition, table: Table, cells: Cells, bold: Bold, questions: Sequence[str]) -> list[str]:
     has_means = not all(column.is_tick for column in table.columns)
     notes = ["Mean over samples with a 95 % bootstrap interval (10,000 resamples of samples)."] if has_means else []
+    if has_means and not table.by_dataset:
+        notes += [BOLD_NOTE if bold else NO_BOLD_NOTE, *questions]
     if any(cell["paper"] is not None for cell in cells):
         notes.append(PAPER_NOTE)
     if any(not column.in_paper for column in table.columns):
@@ -190,6 +211,7 @@ def _partial_text(definition: Definition) -> str:
     return counts + (f" (--limit {definition.limit})" if definition.limit else "")
 
 
-def _tex(text: str) -> str:
+def tex(text: str) -> str:
+    """Text as LaTeX takes it."""
     replaced = text.replace("&", r"\&").replace("%", r"\%").replace("_", r"\_").replace("#", r"\#")
     return replaced.replace("–", "--").replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$")

@@ -12,7 +12,7 @@ from evalkit.datasets import LoadedSet
 from evalkit.definition import DatasetInfo, Definition, MethodInfo, MetricInfo, SampleInfo, unique_columns
 from evalkit.environment import main_packages
 from evalkit.errors import EvalkitError
-from evalkit.experiments import Experiment, Row, get_experiment
+from evalkit.experiments import FULL_SPEED, Experiment, Row, SpeedProtocol, get_experiment
 from evalkit.generator import GeneratorSetup, configured_method
 from evalkit.methods import configured_names, method_names
 from evalkit.names import choose, unknown
@@ -92,14 +92,24 @@ def resolve(name: str, selection: Selection, run: Path, console: Console, build:
         limit=selection.limit,
         partial=picked < whole,
         reference=experiment.reference,
-        speed=experiment.speed if speed_wanted else None,
+        speed=_speed(experiment, selection.suite) if speed_wanted else None,
         stress=experiment.stress,
         probes_streaming=experiment.probes_streaming,
+        positions=experiment.positions,
+        has_clips=experiment.has_clips,
         packages=main_packages(),
         plugins=selection.plugins,
         generator=selection.generator,
         selection=selection.to_json(),
     )
+
+
+def _speed(experiment: Experiment, suite: str) -> SpeedProtocol | None:
+    """The experiment's protocol; the full suite measures by the full one, on the same set and in the same scenarios."""
+    protocol = experiment.speed
+    if protocol is None or suite != "full" or protocol.name != SpeedProtocol.name:
+        return protocol
+    return replace(FULL_SPEED, dataset=protocol.dataset, scenarios=protocol.scenarios)
 
 
 def narrow(definition: Definition, selection: Selection) -> Definition:
@@ -132,6 +142,8 @@ def _chosen(experiment: Experiment, selection: Selection) -> Experiment:
         raise unknown("suite", selection.suite, SUITES)
     if selection.profile not in PROFILES:
         raise unknown("profile", selection.profile, PROFILES)
+    if selection.suite == "quick" and experiment.quick_form is not None and selection.seconds is None:
+        experiment = experiment.quick_form
     if experiment.stress is None:
         if selection.seconds is not None:
             raise EvalkitError(f"--seconds belongs to the stress experiment; {experiment.name} has no stream")
@@ -157,7 +169,10 @@ def _all_methods(experiment: Experiment, selection: Selection) -> tuple[str, ...
 
 
 def _methods(experiment: Experiment, chosen: Sequence[str], selection: Selection) -> tuple[MethodInfo, ...]:
-    rows = {row.method: row for table in experiment.tables for row in table.rows}
+    rows: dict[str, Row] = {}
+    for table in experiment.tables:
+        for row in table.rows:
+            rows.setdefault(row.method, row)  # the first table that names a method gives it its title
     infos = [_method(name, rows.get(name), selection) for name in chosen]
     left = [row for name, row in rows.items() if name not in chosen]
     return (*infos, *(_left_out(row) for row in left))
@@ -175,6 +190,7 @@ def _method(name: str, row: Row | None, selection: Selection) -> MethodInfo:
         method.kind,
         method.version,
         method.identity(profile),
+        gpus=method.gpus(profile),
         speed=method.speed,
         limit_per_s=method.limit_per_s,
         batch=method.batch,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from evalkit.capabilities import PROBE
+from evalkit import measures
+from evalkit.capabilities import CLIPS, PROBE
 from evalkit.definition import Definition
+from evalkit.experiments import OFFLINE
 from evalkit.plan import Item, Plan
 from evalkit.records import DONE, FAILED, INVALID, SCORE, SPEED, Record
+from evalkit.speed import merge
 from evalkit.stats import mean_over_seeds
 from evalkit.store import Store
 
@@ -45,9 +48,13 @@ class Results:
 
     definition: Definition
     groups: Mapping[tuple[str, str, str], Group]
-    speeds: Mapping[str, tuple[Item, Record | None]]
+    speeds: Mapping[tuple[str, str], tuple[Item | None, Record | None]]
     scores: list[Record]
     store: Store
+
+    def speed(self, method: str, metric: str) -> tuple[Item | None, Record | None]:
+        """The plan's item and the record behind a speed column of a method."""
+        return self.speeds.get((method, measures.SPEED_COLUMNS[metric].scenario), (None, None))
 
 
 def collect(store: Store, definition: Definition, plan: Plan) -> Results:
@@ -65,12 +72,33 @@ def collect(store: Store, definition: Definition, plan: Plan) -> Results:
             continue
         group.reasons[key.sample, key.seed] = _reason(item, record)
         group.failed += item.state == FAILED
-    speeds = {
-        item.key.method: (item, store.read(item.key) if item.state in (DONE, INVALID) else None)
-        for item in plan.of(SPEED)
-        if item.key.scenario != PROBE
-    }
-    return Results(definition, groups, speeds, scores, store)
+    return Results(definition, groups, _speeds(store, definition, plan), scores, store)
+
+
+def _speeds(store: Store, definition: Definition, plan: Plan) -> dict[tuple[str, str], tuple[Item | None, Record | None]]:
+    """By method and scenario; repeats that have records of their own are put together once all are there."""
+    found: dict[tuple[str, str], list[Item]] = {}
+    for item in plan.of(SPEED):
+        assert definition.speed is not None
+        if item.key.scenario == PROBE:
+            continue
+        # Clips are made offline: their speed stands in the same columns.
+        is_read = item.key.scenario == CLIPS
+        scenario = OFFLINE if is_read else definition.speed.scenario_of(item.key.scenario)[0]
+        found.setdefault((item.key.method, scenario), []).append(item)
+    return {key: _together(store, definition, key[1], items) for key, items in found.items()}
+
+
+def _together(store: Store, definition: Definition, scenario: str, items: list[Item]) -> tuple[Item | None, Record | None]:
+    waiting = next((item for item in items if item.state not in (DONE, INVALID)), None)
+    if waiting is not None:
+        return waiting, None
+    records = [record for item in items if (record := store.read(item.key)) is not None]
+    if len(items) == 1 or not records:
+        return items[0], records[0] if records else None
+    assert definition.speed is not None
+    merged = replace(records[0], outputs=merge([one.outputs for one in records], definition.speed, scenario))
+    return items[0], merged
 
 
 def _reason(item: Item, record: Record | None) -> str:

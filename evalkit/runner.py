@@ -1,40 +1,35 @@
-"""The driver: runs jobs in worker processes, feeds them item by item, and believes only the store.
+"""The driver: hands jobs to an executor, follows what they tell, replaces lost ones, and believes only the store.
 
-It enforces time limits by killing the worker's process group, stops a method after three failures in a row, and turns
-Ctrl-C into "finish the record in hand" and a second Ctrl-C into "stop now". Both leave a valid, resumable run.
+Ctrl-C means "finish the records in hand", a second Ctrl-C "stop now". Both leave a valid, resumable run.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import queue
 import signal
-import subprocess
-import sys
 import threading
-import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import Any
 
 import evalkit
+from evalkit.errors import DISK_FULL_EXIT
 from evalkit.events import Diary
-from evalkit.failures import failed_record
-from evalkit.jobs import JobSpec, WorkItem, log_path, spec_path
+from evalkit.executors import Ended, Executor, Job, Needs
+from evalkit.executors.base import EXITED, refuse_if_too_large
+from evalkit.job_progress import ProgressReader, ask_to_stop, forget
+from evalkit.jobs import JobSpec, Part, WorkItem, log_path, spec_path, split
 from evalkit.lock import RunLock
 from evalkit.plan import MAX_ATTEMPTS
 from evalkit.progress import Console
-from evalkit.records import FAILED, Failure, dumps
+from evalkit.records import dumps
 from evalkit.store import Store, write_text
-from evalkit.worker import DISK_FULL_EXIT
+from evalkit.supervisor import INTERRUPTED_EXIT
 
-FAILURES_IN_A_ROW = 3
-FINISH_LIMIT_S = 30.0
 POLL_S = 0.1
-TAIL_LINES = 20
+THREADS_ON_A_CLUSTER = 4  # processor cores that a job asks a cluster for, unless told
 
 
 @dataclass
@@ -59,238 +54,169 @@ class Interrupts:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._on_signal)
+        self.listen()
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def listen(self) -> None:
+        """Take the signals; again after a library took them."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before = signal.signal(number, self._on_signal)
+                self._before.setdefault(number, before)
+
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.count += 1
 
 
-class Driver:
-    """Runs jobs one after another; each is one process at a time."""
+@dataclass
+class _Following:
+    """A job under way: what it was given, which attempt it is, and where it tells of itself."""
 
-    def __init__(self, store: Store, console: Console, lock: RunLock, interrupts: Interrupts) -> None:
-        self.store, self.console, self.lock, self.interrupts = store, console, lock, interrupts
+    spec: JobSpec
+    attempt: int
+    reader: ProgressReader
+    avoid: tuple[str, ...] = ()
+
+
+class Driver:
+    """Runs jobs through an executor, several at once where it has room for them."""
+
+    def __init__(self, store: Store, console: Console, lock: RunLock, interrupts: Interrupts, executor: Executor) -> None:
+        self.store, self.console, self.lock, self.interrupts, self.executor = store, console, lock, interrupts, executor
         self.diary = Diary(store.root)
         self.outcome = Outcome()
-        self._failures: dict[str, int] = {}
+        self._following: dict[str, _Following] = {}
+        self._seen_interrupts = 0
 
-    def run(self, jobs: list[JobSpec]) -> Outcome:
-        """Run jobs until they are done, interrupted, or the disk is full."""
+    def run(self, jobs: Sequence[JobSpec]) -> Outcome:
+        """Run jobs until they are done, interrupted, or the disk is full. Raises RefusedError before any has begun."""
         for spec in jobs:
-            if self.interrupts.count:
-                self.outcome.is_interrupted = True
-            if self.outcome.is_over:
-                break
-            self._run_job(spec)
+            refuse_if_too_large(self._job(spec), self.executor.nodes())
+        if sum(node.cpus for node in self.executor.nodes()) == 1:
+            for spec in jobs:
+                self._run_together([spec])
+        elif jobs:
+            self._run_together([part for spec in jobs for part in split(spec, self._room(spec, len(jobs)))])
         return self.outcome
 
-    def _run_job(self, spec: JobSpec) -> None:
-        write_text(spec_path(self.store.root, spec.id), dumps(spec.to_json()))
-        self.diary.note("job", id=spec.id, items=len(spec.items))
-        self.console.begin(spec.title, len(spec.items), sum(item.media_s for item in spec.items))
-        self._failures.clear()  # a method stopped in one job may still have clips to score in another
-        waiting = list(range(len(spec.items)))
+    def _room(self, spec: JobSpec, jobs: int) -> int:
+        """Into how many parts a job may be split so that the whole phase fills the executor."""
+        needs = self._job(spec).needs
+        if needs.is_alone:
+            return 1
+        nodes = [node for node in self.executor.nodes() if node.fits(needs)]
+        places = sum(min(node.cpus // needs.cpus, node.gpus // needs.gpus if needs.gpus else node.cpus) for node in nodes)
+        return max(1, places // jobs)
+
+    def _run_together(self, specs: Sequence[JobSpec]) -> None:
+        if self.interrupts.count:
+            self.outcome.is_interrupted = True
+        if self.outcome.is_over:
+            return
+        items = [item for spec in specs for item in spec.items]
+        title = specs[0].title if len(specs) == 1 else f"{specs[0].kind} ({len(specs)} jobs)"
+        self.console.begin(title, len(items), sum(item.media_s for item in items))
         try:
-            while waiting and not self.outcome.is_over:
-                if not self._run_worker(spec, waiting):
-                    break
+            for spec in specs:
+                self._submit(spec)
+            while self._following:
+                self.lock.beat()
+                for ended in self.executor.wait(POLL_S):
+                    self._on_end(ended)
+                for one in self._following.values():
+                    self._relay(one)
+                self._heed_interrupts()
         finally:
             self.console.end()
 
-    def _run_worker(self, spec: JobSpec, waiting: list[int]) -> bool:
-        """Feed one worker until it ends or nothing waits; items leave `waiting` as they are settled."""
-        with WorkerProcess(self.store.root, spec) as worker:
-            while waiting:
-                item = spec.items[waiting[0]]
-                if self._failures.get(item.method, 0) >= FAILURES_IN_A_ROW:
-                    self._stop_method(item.method, spec, waiting)
-                    continue
-                if self.interrupts.count:
-                    self.outcome.is_interrupted = True
-                    return False
-                ending = self._make(worker, waiting[0], item)
-                if ending == "retry":
-                    return True
-                waiting.pop(0)
-                self.console.step(item.media_s, item.label)
-                if ending in ("killed", "over"):
-                    return ending == "killed"
-        return False
+    def _submit(self, spec: JobSpec, attempt: int = 1, avoid: tuple[str, ...] = ()) -> None:
+        root = self.store.root
+        write_text(spec_path(root, spec.id), dumps(spec.to_json()))
+        forget(root, spec.id)
+        self._following[spec.id] = _Following(spec, attempt, ProgressReader(root, spec.id), avoid)
+        self.executor.submit(replace(self._job(spec), avoid=avoid))
 
-    def _make(self, worker: WorkerProcess, index: int, item: WorkItem) -> str:
-        """One item. Gives `done`, `retry` (a transient loss), `killed` (a new worker is needed) or `over`."""
-        self.console.show(item.label)
-        worker.order(index)
-        begun, asked_to_stop_at = time.monotonic(), 0.0
-        while True:
-            self.lock.beat()
-            event = worker.next_event(POLL_S)
-            now = time.monotonic()
-            if event is not None and event["event"] == "end":
-                return self._settle(item, event["statuses"])
-            if event is not None and event["event"] == "disk_full":
-                self.outcome.disk_full = event["message"]
-                return "over"
-            if event is None and not worker.is_alive():
-                return self._lost(worker, item)
-            if now - begun > item.limit_s:
-                worker.kill()
-                self._fail(worker, item, Failure("TimeLimit", f"stopped after {item.limit_s:.0f} s"))
-                return "killed"
-            if self.interrupts.count and not asked_to_stop_at:
-                asked_to_stop_at = now
-                self.console.say("interrupted: finishing the record in hand; press Ctrl-C again to stop now")
-            if self.interrupts.count > 1 or (asked_to_stop_at and now - asked_to_stop_at > FINISH_LIMIT_S):
-                worker.kill()
-                self.outcome.is_interrupted = True
-                return "over"
-
-    def _settle(self, item: WorkItem, statuses: list[str]) -> str:
-        failed = FAILED in statuses
-        self._failures[item.method] = self._failures.get(item.method, 0) + 1 if failed else 0
-        self.diary.note("item", label=item.label, statuses=statuses)
-        if failed:
-            errors = [record.error for part in item.parts if (record := self.store.read(part.key)) and record.error]
-            why = f": {errors[0].kind}: {errors[0].message}" if errors else ""
-            self.console.say(f"failed: {item.label}{why}")
-        return "done"
-
-    def _lost(self, worker: WorkerProcess, item: WorkItem) -> str:
-        """The worker is gone with an item in hand: a kill may pass, so it is tried again before it counts."""
-        code = worker.exit_code()
-        if code == DISK_FULL_EXIT:
-            self.outcome.disk_full = f"no space left in {self.store.root}; free some and run the same command again"
-            return "over"
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        attempts = 1 + self._failed_attempts(item)
-        message = f"the worker ended with {how} while making this record"
-        self._fail(worker, item, Failure("WorkerLost", message, transient=code < 0), attempts)
-        if code < 0 and attempts < MAX_ATTEMPTS:
-            self.console.say(f"lost: {item.label} ({how}); trying again")
-            return "retry"
-        return "killed"
-
-    def _failed_attempts(self, item: WorkItem) -> int:
-        """How often this very item failed before."""
-        records = [(part, self.store.read(part.key)) for part in item.parts]
-        same = [one for part, one in records if one and one.status == FAILED and one.fingerprint == part.fingerprint]
-        return max((one.attempts for one in same), default=0)
-
-    def _fail(self, worker: WorkerProcess, item: WorkItem, failure: Failure, attempts: int = 1) -> None:
-        detailed = Failure(failure.kind, failure.message, worker.tail(), worker.log_name, failure.transient)
-        for part in item.parts:
-            record = failed_record(part, detailed)
-            record.attempts = max(record.attempts, attempts)
-            self.store.write(record)
-        self._failures[item.method] = self._failures.get(item.method, 0) + 1
-        self.diary.note("failed", label=item.label, kind=failure.kind)
-        self.console.say(f"failed: {item.label}: {failure.message}; log: {worker.log_name}")
-
-    def _stop_method(self, method: str, spec: JobSpec, waiting: list[int]) -> None:
-        kept = [index for index in waiting if spec.items[index].method != method]
-        skipped = len(waiting) - len(kept)
-        waiting[:] = kept
-        self.outcome.stopped_methods.append(method)
-        self.console.say(
-            f"{method}: {FAILURES_IN_A_ROW} failures in a row, so its other {skipped} items are left out; "
-            f"see {log_path(Path(), spec.id)} in the run folder, then run again with --retry-failed"
+    def _job(self, spec: JobSpec) -> Job:
+        root = self.store.root.resolve()
+        threads = spec.options.get("threads")
+        cpus = (threads or THREADS_ON_A_CLUSTER) if self.executor.name == "ray" else 1
+        limit_s = sum(item.limit_s for item in spec.items) * MAX_ATTEMPTS
+        return Job(
+            id=spec.id,
+            argv=("-m", "evalkit.supervisor", str(root), spec.id),
+            log=log_path(root, spec.id),
+            needs=replace(Needs(**spec.needs), cpus=cpus, limit_s=limit_s),
+            env=_environment(threads or (cpus if self.executor.name == "ray" else None)),
+            keys=tuple(part.key.path for item in spec.items for part in item.parts),
         )
 
-
-class WorkerProcess:
-    """One `evalkit.worker` process in a process group of its own, with its log."""
-
-    def __init__(self, run: Path, spec: JobSpec) -> None:
-        self.run, self.spec = run, spec
-        self.log_name = log_path(Path(), spec.id).as_posix()
-        self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-
-    def __enter__(self) -> WorkerProcess:
-        log = log_path(self.run, self.spec.id)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as file:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "evalkit.worker", str(self.run.resolve()), self.spec.id],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=file,
-                start_new_session=True,
-                env=_environment(self.spec.options.get("threads")),
-            )
-        assert self._process.stdout is not None
-        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
-        self._reader.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it may have ended already
-            self._process.stdin.close()
-        try:
-            self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def order(self, index: int) -> None:
-        """Tell the worker to make an item; a worker that is gone shows in `is_alive`."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(f"{index}\n".encode())
-            self._process.stdin.flush()
-        except BrokenPipeError:
+    def _on_end(self, ended: Ended) -> None:
+        one = self._following.pop(ended.job)
+        self._relay(one)
+        self.diary.note("job ended", id=ended.job, how=ended.how, code=ended.code, text=ended.text)
+        if ended.how == EXITED and ended.code == DISK_FULL_EXIT:
+            self.outcome.disk_full = self.outcome.disk_full or f"no space left in {self.store.root}; free some and run again"
+            self._wind_up()
+        if (ended.how == EXITED and ended.code in (0, DISK_FULL_EXIT, INTERRUPTED_EXIT)) or self.outcome.is_over:
             return
+        left = self._unsettled(one.spec)
+        how = " ".join([ended.how, *([] if ended.code is None else [f"with code {ended.code}"]), ended.text]).strip()
+        if left and one.attempt < MAX_ATTEMPTS:
+            self.console.say(f"job {ended.job} ended: {how}; {len(left)} items are left, trying again")
+            again = replace(one.spec, id=f"{one.spec.id.partition('~')[0]}~{one.attempt + 1}", items=tuple(left))
+            self._submit(again, one.attempt + 1, (*one.avoid, *ended.devices))
+        elif left:
+            log = log_path(Path(), ended.job)
+            self.console.say(f"job {ended.job} was lost {one.attempt} times; {len(left)} items are left out; see {log}")
 
-    def next_event(self, timeout_s: float) -> dict[str, Any] | None:
-        """The next thing the worker says, or None."""
-        try:
-            return self._events.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
+    def _unsettled(self, spec: JobSpec) -> list[WorkItem]:
+        """Items without a record of these very inputs; a failed record is one."""
+        return [item for item in spec.items if not all(map(self._is_settled, item.parts))]
 
-    def is_alive(self) -> bool:
-        """False once the process has ended and everything it said was read."""
-        if self._process.poll() is None:
-            return True
-        self._reader.join(timeout=5)
-        return not self._events.empty()
+    def _is_settled(self, part: Part) -> bool:
+        record = self.store.read(part.key)
+        return record is not None and record.fingerprint == part.fingerprint
 
-    def exit_code(self) -> int:
-        """Exit code; negative for a signal."""
-        return self._process.wait()
+    def _relay(self, one: _Following) -> None:
+        for event in one.reader.new():
+            if event["event"] == "show":
+                self.console.show(event["label"])
+            elif event["event"] == "step":
+                self.console.step(event["media_s"], event["label"])
+            elif event["event"] == "say":
+                self.console.say(event["text"])
+            elif event["event"] == "stopped":
+                self.outcome.stopped_methods.append(event["method"])
+            elif event["event"] == "disk_full":
+                self.outcome.disk_full = event["text"]
 
-    def kill(self) -> None:
-        """Kill the whole process group."""
-        with contextlib.suppress(ProcessLookupError):  # it may have ended already
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+    def _heed_interrupts(self) -> None:
+        if self.interrupts.count == self._seen_interrupts:
+            return
+        first, self._seen_interrupts = self._seen_interrupts == 0, self.interrupts.count
+        self.outcome.is_interrupted = True
+        if first:
+            self.console.say("interrupted: finishing the record in hand; press Ctrl-C again to stop now")
+            self._wind_up()
+        if self.interrupts.count > 1:
+            for job_id in self._following:
+                self.executor.cancel(job_id)
 
-    def tail(self) -> str:
-        """The last lines of the log."""
-        try:
-            text = log_path(self.run, self.spec.id).read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return ""
-        return "\n".join(text.splitlines()[-TAIL_LINES:])
-
-    def _read(self, stream: IO[bytes]) -> None:
-        for line in stream:
-            try:
-                self._events.put(json.loads(line))
-            except ValueError:
-                continue  # a line cut off by a kill
+    def _wind_up(self) -> None:
+        """Start nothing more; let what runs finish its record."""
+        self.executor.withdraw()
+        for job_id in self._following:
+            ask_to_stop(self.store.root, job_id)
 
 
 def _environment(threads: int | None) -> dict[str, str]:
-    environment = dict(os.environ)
+    """What a job's process gets besides its node's own environment."""
     home = str(Path(evalkit.__file__).resolve().parents[1])
-    environment["PYTHONPATH"] = os.pathsep.join([home, *filter(None, [environment.get("PYTHONPATH")])])
+    found = {"PYTHONPATH": os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])}
     if threads:
-        environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = str(threads)
-    return environment
+        found |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    return found

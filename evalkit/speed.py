@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from evalkit.experiments import SpeedProtocol
+from evalkit.experiments import OFFLINE, SpeedProtocol
+from evalkit.probes import Probe, as_plain, failures
+from evalkit.scenarios import quantiles
 
-DENOISE_STAGES = ("denoise",)
+DENOISE_STAGES, DECODE_STAGES = ("denoise",), ("decode",)
 READY_STAGES = ("output", "decode")
 VALID, INVALID = "VALID", "INVALID"
 
@@ -53,6 +56,8 @@ class Speed:
 
     wait: half a frame interval, the mean wait of a random arrival.
     others_share: how much of the processors other processes took meanwhile (`evalkit.busy`); None: not known.
+    fps_denoiser, fps_denoiser_vae: the rate that these stages alone would give, by the time in which they were at work.
+    latency_*: from block to block, in hand; real_time_factor: time of making over time of playing.
     """
 
     frames: int
@@ -64,6 +69,11 @@ class Speed:
     ttff: float
     ttff_block: float
     others_share: float | None = None
+    fps_denoiser: float | None = None
+    fps_denoiser_vae: float | None = None
+    real_time_factor: float | None = None
+    steady_s: float = 0.0
+    latency: dict[str, float] = field(default_factory=dict)
 
 
 def read_timeline(path: Path) -> Timeline:
@@ -105,7 +115,27 @@ def measure(timeline: Timeline, playback_fps: float, warmup_blocks: int = 2) -> 
         wait=wait,
         ttff=wait + latency,
         ttff_block=block_frames * wait + latency,
+        fps_denoiser=_rate(timeline, frames, DENOISE_STAGES),
+        fps_denoiser_vae=_rate(timeline, frames, (*DENOISE_STAGES, *DECODE_STAGES)),
+        real_time_factor=timeline.done_s * playback_fps / frames,
+        steady_s=ready[-1][0] - (ready[warmup_blocks - 1][0] if warmup_blocks else 0.0),
+        latency=quantiles([after[0] - before[0] for before, after in pairwise(ready[warmup_blocks:])] or [0.0]),
     )
+
+
+def at_work_s(spans: Iterable[Span]) -> float:
+    """Time in which at least one of the spans was running: overlapping stages and devices count once."""
+    total, until = 0.0, float("-inf")
+    for span in sorted(spans, key=lambda one: one.begin_s):
+        total += max(0.0, span.end_s - max(span.begin_s, until))
+        until = max(until, span.end_s)
+    return total
+
+
+def _rate(timeline: Timeline, frames: int, stages: Sequence[str]) -> float | None:
+    """Frames per second of the time in which these stages worked; None where the timeline does not have them."""
+    worked_s = at_work_s(span for span in timeline.spans if span.stage in stages)
+    return frames / worked_s if worked_s > 0 else None
 
 
 def steady_fps(ready: Sequence[tuple[float, int]], warmup_blocks: int) -> float:
@@ -132,16 +162,28 @@ def expected_wait(fps_steady: float, playback_fps: float) -> float:
     return 1 / (2 * min(fps_steady, playback_fps))
 
 
-def summarise(repeats: Sequence[Speed], protocol: SpeedProtocol, playback_fps: float) -> dict[str, Any]:
-    """A speed record's outputs: the median over repeats, their range, the raw repeats and the verdict."""
-    reason = invalid_reason(repeats, protocol)
-    names = ("fps_end_to_end", "fps_steady", "latency_first", "wait", "ttff", "ttff_block")
-    values: Mapping[str, list[float]] = {name: [getattr(one, name) for one in repeats] for name in names}
+NAMES = (
+    *("fps_end_to_end", "fps_steady", "latency_first", "wait", "ttff", "ttff_block"),
+    *("fps_denoiser", "fps_denoiser_vae", "real_time_factor"),
+)
+
+
+def summarise(
+    repeats: Sequence[Speed],
+    protocol: SpeedProtocol,
+    playback_fps: float,
+    probes: Sequence[Probe] = (),
+    wanted: int | None = None,
+) -> dict[str, Any]:
+    """An offline record's outputs: the median over repeats, their range, the raw repeats and the verdict.
+
+    wanted: repeats that this record should hold; None: all of the protocol's.
+    """
+    reason = invalid_reason(repeats, protocol, wanted) or failures(probes)
+    plain = [asdict(one) for one in repeats]
     return {
-        "verdict": INVALID if reason else VALID,
-        "reason": reason or None,
-        **{name: statistics.median(found) if found else None for name, found in values.items()},
-        "range": {name: [min(found), max(found)] for name, found in values.items() if found},
+        **verdict(reason),
+        **medians(plain, NAMES),
         "playback_fps": playback_fps,
         "blocks": sum(one.blocks for one in repeats),
         "frames": sum(one.frames for one in repeats),
@@ -156,18 +198,62 @@ def summarise(repeats: Sequence[Speed], protocol: SpeedProtocol, playback_fps: f
             "others_share": protocol.others_share,
             "scope": "end to end: audio, denoising, decoding, encoding and writing the file",
         },
-        "repeats": [asdict(one) for one in repeats],
+        "repeats": plain,
+        "probes": as_plain(probes),
     }
 
 
-def invalid_reason(repeats: Sequence[Speed], protocol: SpeedProtocol) -> str:
-    """Why a measurement may not enter a table; empty when it may."""
+def verdict(reason: str) -> dict[str, Any]:
+    """VALID, or INVALID with its reason."""
+    return {"verdict": INVALID if reason else VALID, "reason": reason or None}
+
+
+def medians(repeats: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, Any]:
+    """Median and range over repeats of each number that they have."""
+    values = {name: [one[name] for one in repeats if one.get(name) is not None] for name in names}
+    return {
+        **{name: statistics.median(found) if found else None for name, found in values.items()},
+        "range": {name: [min(found), max(found)] for name, found in values.items() if found},
+    }
+
+
+def merge(records: Sequence[Mapping[str, Any]], protocol: SpeedProtocol, scenario: str) -> dict[str, Any]:
+    """Outputs of records of one repeat each, as if they were one record; invalid if any of them is."""
+    repeats = [one for record in records for one in record.get("repeats") or []]
+    reasons = [str(record["reason"]) for record in records if record.get("reason")]
     if len(repeats) < protocol.repeats:
-        return f"{len(repeats)} repeats instead of {protocol.repeats}"
-    blocks = sum(one.blocks for one in repeats)
+        reasons.append(f"{len(repeats)} repeats instead of {protocol.repeats}")
+    if scenario == OFFLINE and not reasons:
+        reasons += [reason for reason in (too_short(repeats, protocol),) if reason]
+    names = list(dict.fromkeys(name for one in repeats for name, value in one.items() if isinstance(value, int | float)))
+    probes = [one for record in records for one in record.get("probes") or []]
+    found = {**records[0], **verdict("; ".join(dict.fromkeys(reasons))), **medians(repeats, names)}
+    return {**found, "repeats": repeats, "probes": probes}
+
+
+def invalid_reason(repeats: Sequence[Speed], protocol: SpeedProtocol, wanted: int | None = None) -> str:
+    """Why a measurement may not enter a table; empty when it may."""
+    wanted = protocol.repeats if wanted is None else wanted
+    if len(repeats) < wanted:
+        return f"{len(repeats)} repeats instead of {wanted}"
+    short = "" if wanted < protocol.repeats else too_short([asdict(one) for one in repeats], protocol)
+    return short or too_busy([one.others_share for one in repeats], protocol)
+
+
+def too_short(repeats: Sequence[Mapping[str, Any]], protocol: SpeedProtocol) -> str:
+    """Blocks and steady seconds over all repeats against what the protocol asks for."""
+    blocks = sum(one["blocks"] for one in repeats)
     if blocks < protocol.min_blocks:
         return f"{blocks} blocks in all instead of at least {protocol.min_blocks}"
-    shares = [one.others_share for one in repeats if one.others_share is not None]
+    steady_s = sum(one.get("steady_s") or 0.0 for one in repeats)
+    if steady_s < protocol.min_steady_s:
+        return f"{steady_s:.0f} s in steady state instead of at least {protocol.min_steady_s:g} s"
+    return ""
+
+
+def too_busy(found: Iterable[float | None], protocol: SpeedProtocol) -> str:
+    """What other processes held of the processors, as the median over repeats."""
+    shares = [one for one in found if one is not None]
     if shares and statistics.median(shares) > protocol.others_share:
         return (
             f"other processes held {statistics.median(shares):.0%} of the processors (at most {protocol.others_share:.0%}); "

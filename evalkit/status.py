@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.definition import load_definition
-from evalkit.lock import FILE, age_text, is_held, read_lock
+from evalkit.lock import FILE, age_text, held_shards, is_held, read_lock
 from evalkit.plan import Plan, make_plan
 from evalkit.progress import duration_text
 from evalkit.records import FAILED, GENERATE, SCORE, SPEED
@@ -30,6 +30,7 @@ def run_status(run: Path) -> dict[str, Any]:
         "partial": definition.partial,
         "complete": plan.is_complete(),
         "counts": {kind: plan.counts(kind) for kind in (GENERATE, SPEED, SCORE) if plan.of(kind)},
+        "shards": held_shards(run),
         "driver": {"running": held, "pid": driver.get("pid"), "last_seen": age_text(driver) if driver else None},
         **_rate(store, plan),
         "failures": [_failure(store, item.key) for item in plan.items if item.state == FAILED],
@@ -43,10 +44,12 @@ def status_lines(status: dict[str, Any]) -> list[str]:
         shown = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
         lines.append(f"  {kind:9} {shown}")
     driver = status["driver"]
-    if driver["running"]:
+    if driver["running"] and not status["shards"]:
         lines.append(f"  running: process {driver['pid']}, last seen {driver['last_seen']}")
     elif driver["pid"]:
         lines.append(f"  stopped without finishing: process {driver['pid']}, last seen {driver['last_seen']}")
+    if status["shards"]:
+        lines.append(f"  running: shards {', '.join(status['shards'])}")
     if status["records_per_minute"]:
         lines.append(f"  {status['records_per_minute']:.1f} records/min, about {duration_text(status['left_s'])} left")
     lines += [

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -57,7 +59,7 @@ class Store:
         """Move the folder `made` to its place `inside` the run, replacing an older one, and describe its files."""
         final = self.path(inside)
         flush_folder(made)
-        retired = final.with_name(f".{final.name}{TEMP_MARK}old-{os.getpid()}")
+        retired = final.with_name(f".{final.name}{TEMP_MARK}old-{unique_mark()}")
         if final.exists():
             shutil.rmtree(retired, ignore_errors=True)
             os.replace(final, retired)
@@ -69,7 +71,7 @@ class Store:
     def temporary(self, inside: str) -> Path:
         """An empty folder beside `inside`, to make an artefact in."""
         final = self.path(inside)
-        made = final.with_name(f".{final.name}{TEMP_MARK}{os.getpid()}")
+        made = final.with_name(f".{final.name}{TEMP_MARK}{unique_mark()}")
         shutil.rmtree(made, ignore_errors=True)
         guarded(lambda: made.mkdir(parents=True), made)
         return made
@@ -131,6 +133,11 @@ class DigestCache:
         return self._known
 
 
+def unique_mark() -> str:
+    """Distinguishes this process from all others that may write to the same folder, on other machines too."""
+    return f"{zlib.crc32(platform.node().encode()):08x}-{os.getpid()}"
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file, or None when it is missing or broken."""
     try:
@@ -189,7 +196,7 @@ def flush_folder(folder: Path) -> None:
 
 def _replace(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}{TEMP_MARK}{os.getpid()}")
+    temporary = path.with_name(f".{path.name}{TEMP_MARK}{unique_mark()}")
     try:
         with temporary.open("wb") as file:
             file.write(data)

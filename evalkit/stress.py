@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import wave
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from evalkit import datasets
 from evalkit.catalogue import segment_name
 from evalkit.datasets import LoadedSet, Sample, SampleSet, register_dataset
 from evalkit.definition import DatasetInfo, SampleInfo
-from evalkit.experiments import Segments
+from evalkit.experiments import WINDOW_S, Segments
 from evalkit.fingerprint import digest, file_sha256
+from evalkit.plan import STRESS_WINDOWS, window_sample
 from evalkit.store import write_text
 
 PIECE_S = 0.48
@@ -35,13 +37,56 @@ def prepare_segments(run: Path, segments: Segments, source: DatasetInfo, build: 
             _cut_segment(run, name, span, segments.source, samples[0])
         chosen = tuple(_segment_info(name, span, sample) for sample in samples)
         infos.append(DatasetInfo(name, title, digest([source.digest, span]), 1, chosen))
-    return infos
+    return [*infos, *_windows(run, segments, source, build)]
 
 
-def repeated_voice(path: Path, length_s: float, piece_s: float = PIECE_S) -> Iterator[np.ndarray]:
-    """A WAV file's samples, float32, over and over until `length_s`, in pieces; memory does not grow."""
+def _windows(run: Path, segments: Segments, source: DatasetInfo, build: bool) -> list[DatasetInfo]:
+    """The windows of the drift curve as a set of their own, each a sample; their voices are cut when they are scored."""
+    begins = segments.window_begins_s()
+    if not begins:
+        return []
+    _register_windows(segments.source)
+    if build and source.samples:
+        content = {"schema_version": 1, "name": STRESS_WINDOWS, "source": segments.source}
+        content |= {"samples": [source.samples[0].id], "begins_s": list(begins)}
+        write_text(datasets.folder_of(run, STRESS_WINDOWS) / "manifest.json", json.dumps(content, indent=1) + "\n")
+    chosen = tuple(_window_info(source.samples[0], begin) for begin in begins) if source.samples else ()
+    title = f"The whole stream, in {len(begins)} windows"
+    return [DatasetInfo(STRESS_WINDOWS, title, digest([source.digest, list(begins)]), len(begins), chosen)]
+
+
+def _register_windows(source: str) -> None:
+    def load(folder: Path) -> LoadedSet:
+        content = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        whole = datasets.load_set(folder.parents[1], source)
+        sample = whole.samples[content["samples"][0]]
+        samples = {}
+        for begin_s in content["begins_s"]:
+            info = _window_info(sample.info, begin_s)
+            samples[info.id] = Sample(info, sample.image, folder / f"{info.id}.wav", sample.prompt, sample.entry)
+        return LoadedSet(STRESS_WINDOWS, STRESS_WINDOWS, digest([whole.digest, content["begins_s"]]), samples)
+
+    def refuse(folder: Path, suite: str, progress: object) -> None:
+        raise NotImplementedError(f"{STRESS_WINDOWS} are cut from {source} by the stress experiment")
+
+    register_dataset(STRESS_WINDOWS, lambda: SampleSet(STRESS_WINDOWS, STRESS_WINDOWS, {}, refuse, load))
+
+
+def _window_info(sample: SampleInfo, begin_s: int) -> SampleInfo:
+    span = (begin_s, begin_s + WINDOW_S)
+    info = _segment_info(STRESS_WINDOWS, span, sample)
+    name = window_sample(sample.id, begin_s)
+    return replace(info, id=name, audio=f"datasets/{STRESS_WINDOWS}/{name}.wav")
+
+
+def repeated_voice(path: Path, length_s: float, piece_s: float = PIECE_S, first: int = 0) -> Iterator[np.ndarray]:
+    """A WAV file's samples, float32, over and over until `length_s`, in pieces; memory does not grow.
+
+    first: the sample to begin with, counted over all repetitions.
+    """
     with wave.open(str(path), "rb") as file:
-        rate, left = file.getframerate(), round(length_s * file.getframerate())
+        rate, left = file.getframerate(), round(length_s * file.getframerate()) - first
+        file.setpos(first % file.getnframes())
         while left > 0:
             data = file.readframes(min(left, round(piece_s * rate)))
             if not data:
@@ -56,6 +101,9 @@ def register_segments(run: Path) -> None:
     """Make the segments of a run known in this process (a worker starts without them)."""
     for manifest in sorted((run / "datasets").glob("stress_*/manifest.json")):
         content = json.loads(manifest.read_text(encoding="utf-8"))
+        if content["name"] == STRESS_WINDOWS:
+            _register_windows(content["source"])
+            continue
         _register(content["name"], tuple(content["span_s"]), content["source"])
 
 
@@ -90,15 +138,10 @@ def _segment_info(name: str, span: tuple[int, int], sample: SampleInfo) -> Sampl
     )
 
 
-def _cut_segment(run: Path, name: str, span: tuple[int, int], source: str, sample: SampleInfo) -> None:
-    """Write the segment's slice of the repeated voice, for reports and listeners."""
-    folder = datasets.folder_of(run, name)
-    target, manifest = folder / f"{sample.id}.wav", folder / "manifest.json"
-    known = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
-    if target.is_file() and sample.id in known.get("samples", []):
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with wave.open(str(run / sample.audio), "rb") as reader, wave.open(str(target), "wb") as writer:
+def cut_repeated(voice: Path, span: tuple[int, int], out: Path) -> None:
+    """The slice of the repeated voice that belongs to a span of the stream, as a WAV file."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(voice), "rb") as reader, wave.open(str(out), "wb") as writer:
         rate, frames = reader.getframerate(), reader.getnframes()
         writer.setnchannels(1)
         writer.setsampwidth(2)
@@ -110,6 +153,16 @@ def _cut_segment(run: Path, name: str, span: tuple[int, int], source: str, sampl
             writer.writeframes(data)
             left -= len(data) // 2
             at = 0
+
+
+def _cut_segment(run: Path, name: str, span: tuple[int, int], source: str, sample: SampleInfo) -> None:
+    """Write the segment's slice of the repeated voice, for reports and listeners."""
+    folder = datasets.folder_of(run, name)
+    target, manifest = folder / f"{sample.id}.wav", folder / "manifest.json"
+    known = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+    if target.is_file() and sample.id in known.get("samples", []):
+        return
+    cut_repeated(run / sample.audio, span, target)
     content = {
         "schema_version": 1,
         "name": name,

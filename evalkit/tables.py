@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from evalkit import capabilities, measures, stats
+from evalkit.comparisons import clusters_of
 from evalkit.definition import Definition, MetricInfo
-from evalkit.experiments import Column, Row, Table
+from evalkit.experiments import OFFLINE, Column, Row, Table
 from evalkit.methods.base import CONTROL, FROM_CLIPS, UNTIMED
 from evalkit.paper import paper_value
 from evalkit.results import Results
@@ -42,21 +44,16 @@ def make_cells(results: Results) -> list[dict[str, Any]]:
     return [asdict(cell) for table in tables for cell in _table_cells(results, table)]
 
 
-def paired_differences(results: Results) -> list[dict[str, Any]]:
-    """The reference method against every other, for each set and metric that both have."""
-    definition, reference = results.definition, results.definition.reference
+def interval_checks(results: Results) -> list[dict[str, Any]]:
+    """Bootstrap and textbook interval of every mean over 30 samples or more, side by side."""
     made = []
-    for dataset in definition.datasets:
-        for metric in definition.measured():
-            ours = results.groups.get((reference, dataset.name, metric.name))
-            for method in definition.runnable():
-                theirs = results.groups.get((method.name, dataset.name, metric.name))
-                if method.name == reference or ours is None or theirs is None:
-                    continue
-                found = stats.paired(ours.by_sample(), theirs.by_sample(), metric.direction)
-                if found is not None:
-                    who = {"dataset": dataset.name, "metric": metric.name, "method": reference, "against": method.name}
-                    made.append({**who, **asdict(found)})
+    for (method, dataset, metric), group in results.groups.items():
+        values = group.by_sample()
+        textbook = stats.t_interval(list(values.values()))
+        if textbook is not None:
+            found = _estimate(results.definition, dataset, values)
+            who = {"method": method, "dataset": dataset, "metric": metric, **asdict(found)}
+            made.append({**who, "t_low": textbook[0], "t_high": textbook[1]})
     return made
 
 
@@ -110,7 +107,7 @@ def _capability_cell(results: Results, cell: Cell) -> Cell:
     """1 for a method that can, 0 for one that cannot, and how that was seen."""
     info = results.definition.method(cell.method)
     assert info is not None  # `_left_out` has seen to it
-    _, speed = results.speeds.get(cell.method, (None, None))
+    _, speed = results.speeds.get((cell.method, OFFLINE), (None, None))
     found = capabilities.finding(results.store, results.definition, info, cell.metric, speed)
     if found.can is None:
         return replace(cell, status=MISSING, reason=found.evidence)
@@ -124,19 +121,24 @@ def _speed_cell(results: Results, cell: Cell) -> Cell:
         return replace(cell, status=NOT_APPLICABLE, reason="a control row is drawn, not generated")
     if protocol is None:
         return replace(cell, reason="this run measures no speed")
+    column = measures.SPEED_COLUMNS[cell.metric]
     if info is not None and info.speed == UNTIMED:
         return replace(cell, status=NOT_APPLICABLE, reason="finished files: nobody saw them being made")
-    item, record = results.speeds.get(cell.method, (None, None))
+    if info is not None and info.speed == FROM_CLIPS and column.scenario != OFFLINE:
+        return replace(cell, status=NOT_APPLICABLE, reason="its speed is read from its clips, which are made offline")
+    item, record = results.speed(cell.method, cell.metric)
     if record is None:
         state, why = (item.state, item.reason) if item else ("missing", "not measured yet")
         return replace(cell, status=FAILED if state == "failed" else MISSING, reason=f"{state}: {why}")
-    outputs, field = record.outputs, measures.SPEED_COLUMNS[cell.metric]
+    outputs, field = record.outputs, column.field
     if outputs.get("verdict") != VALID:
         return replace(cell, status=INVALID, reason=f"speed INVALID: {outputs.get('reason')}")
     count = len(outputs["repeats"])
     name, dataset = outputs["protocol"]["name"], outputs["protocol"]["dataset"]
     what = "clips" if name == FROM_CLIPS else "repeats"
     note = f"speed: {name}; median and range of {count} {what} on {dataset}"
+    if outputs.get(field) is None:
+        return replace(cell, status=MISSING, reason=f"the speed record has no {field}")
     low, high = outputs["range"][field]
     return replace(cell, value=outputs[field], low=low, high=high, n=count, status=MEASURED, reason=note)
 
@@ -153,7 +155,7 @@ def _score_cell(results: Results, cell: Cell) -> Cell:
     whole = results.definition.dataset(cell.dataset)
     if whole is not None and len(whole.samples) < whole.size:
         notes.append(f"partial: {len(whole.samples)} of the set's {whole.size} samples")
-    found = stats.estimate(list(group.by_sample().values()))
+    found = _estimate(results.definition, cell.dataset, group.by_sample())
     return replace(
         cell,
         value=found.mean,
@@ -163,3 +165,9 @@ def _score_cell(results: Results, cell: Cell) -> Cell:
         status=PARTIAL if notes else MEASURED,
         reason="; ".join(notes) or None,
     )
+
+
+def _estimate(definition: Definition, dataset: str, values: Mapping[str, float]) -> stats.Estimate:
+    """Mean over samples; samples that show the same picture are drawn together."""
+    clusters = clusters_of(definition, dataset)
+    return stats.estimate(list(values.values()), [clusters.get(sample, sample) for sample in values])

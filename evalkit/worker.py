@@ -19,14 +19,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from evalkit.environment import EnvironmentBlock
-from evalkit.errors import is_disk_full
-from evalkit.failures import failed_record, failure_of
-from evalkit.jobs import JobSpec, WorkItem, spec_path
+from evalkit.errors import DISK_FULL_EXIT, is_disk_full
+from evalkit.failures import failure_of
+from evalkit.jobs import JobSpec, WorkItem, failed_record, spec_path
 from evalkit.makers import Maker, make_maker
 from evalkit.plugins import load_plugins
 from evalkit.store import Store, full_message
-
-DISK_FULL_EXIT = 3
 
 
 class Worker:
@@ -102,6 +100,10 @@ def main(arguments: list[str]) -> None:
     worker = Worker(Path(arguments[0]), arguments[1], events)
     threading.Thread(target=_listen, args=(orders, worker.is_busy), daemon=True).start()
     worker.serve(orders)
+    # Every record is on the disk. Taking networks and their threads apart in order only takes time.
+    events.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The command line of genbench: `build` and `check` test sets, write training `shards`, `list` what exists.
+"""The command line of genbench: sets are listed, built, checked, described, imported and exported; training shards are
+written.
 
 Only argument parsing lives at the top; each command imports what it needs, so `--help` answers at once.
 """
@@ -10,21 +11,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from genbench.errors import SpeechError
+from genbench.errors import ProviderError, SpeechError
 
-EXIT_OK, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 2, 130
+EXIT_OK, EXIT_INCOMPLETE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 _EXAMPLES = """\
-A full example, from nothing to a checked test set and a training shard:
+A full example, from nothing to a checked test set with its card, and a training shard:
 
-  pip install 'genbench[speech]'
+  pip install 'live-avatar[speech]'
   python -m genbench list
   python -m genbench build --set short --suite quick --out data/genbench
   python -m genbench check data/genbench/short_quick
+  python -m genbench card data/genbench/short_quick
   python -m genbench shards --clips 64 --seed 1 --out data/shards --workers 2
 
-Every command may be repeated: what is finished is kept. Exit codes: 0 ok, 2 bad definition or missing prerequisite,
-130 interrupted (repeat the command to go on).
+The same set from real generators, described in a file (docs/genbench.md has one):
+
+  python -m genbench build --set short --suite full --config real.toml --dry-run --out data/real
+  python -m genbench build --set short --suite full --config real.toml --out data/real
+
+Every command may be repeated: what is finished is kept. Exit codes: 0 ok, 1 finished with samples left out or checks failed,
+2 bad definition or missing prerequisite, 130 interrupted (repeat the command to go on).
 """
 
 
@@ -36,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; the same command continues where this one stopped", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except (ValueError, ImportError, OSError, SpeechError) as error:
-        print(f"genbench: {error}", file=sys.stderr)
+    except (ValueError, ImportError, OSError, SpeechError, ProviderError) as error:
+        print(f"genbench: {_message(error)}", file=sys.stderr)
         return EXIT_BAD_INPUT
 
 
@@ -45,28 +52,78 @@ def build_parser() -> argparse.ArgumentParser:
     """All verbs and their options."""
     parser = argparse.ArgumentParser(
         prog="python -m genbench",
-        description="Test sets and training data of talking characters whose truth is known.",
+        description="Test sets and training data of talking characters: drawn with their truth, or from real generators.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
+    listing = verbs.add_parser("list", help="sets, suites and generators, and what they need")
+    listing.set_defaults(command=_run("list_all"))
     _add_build(verbs)
-    _add_shards(verbs)
-    listing = verbs.add_parser("list", help="the sets and suites, their sizes and what they need")
-    listing.set_defaults(command=_list)
-    check = verbs.add_parser("check", help="re-hash every file of a built set")
+    check = verbs.add_parser("check", help="re-hash every file of a built set and run the quality gate again")
     check.add_argument("folder", type=Path, help="folder that holds manifest.json")
-    check.set_defaults(command=_check)
+    check.add_argument("--config", type=Path, help="take the gate's limits and models from this file's [quality]")
+    check.add_argument("--hashes-only", action="store_true", help="leave the quality gate out")
+    check.set_defaults(command=_run("check"))
+    card = verbs.add_parser("card", help="write a data card: contact sheet, coverage, licences, findings")
+    card.add_argument("folder", type=Path, help="folder that holds manifest.json")
+    card.add_argument("--out", type=Path, help="folder for the card; default: FOLDER/card")
+    card.set_defaults(command=_run("card"))
+    _add_import(verbs)
+    _add_export(verbs)
+    _add_shards(verbs)
     return parser
 
 
 def _add_build(verbs: argparse._SubParsersAction) -> None:
-    build = verbs.add_parser("build", help="make a test set: pictures, voices, prompts, and the truth beside them")
-    build.add_argument("--set", dest="set_name", choices=("short", "long"), required=True)
+    build = verbs.add_parser("build", help="make a test set: pictures, voices, prompts, and the truth where it is known")
+    build.add_argument("--set", dest="set_name", choices=("short", "long", "in_domain"), required=True)
     build.add_argument("--suite", choices=("quick", "full"), default="quick", help="default: quick")
     build.add_argument("--out", type=Path, required=True, help="the set goes to OUT/<set>_<suite>")
     build.add_argument("--seed", type=int, default=0, help="another seed is another test set; default: 0")
-    build.set_defaults(command=_build)
+    build.add_argument("--workers", type=int, default=1, help="processes; the result is the same; default: 1")
+    build.add_argument("--text", help="generator of words: template (default), gemini")
+    build.add_argument("--image", help="generator of pictures: nano_world (default), qwen_image, files")
+    build.add_argument("--speech", help="generator of speech: espeak (default), cosyvoice, files")
+    build.add_argument("--config", type=Path, help="TOML file with generators, their options and the gate's limits")
+    build.add_argument("--pictures", type=Path, help="folder of your own pictures (sets --image files)")
+    build.add_argument("--recordings", type=Path, help="folder of your own recordings (sets --speech files)")
+    build.add_argument("--boxes", type=Path, help="JSON file of face boxes set by hand, by sample id; they win over others")
+    build.add_argument("--licence", help="licence of your own pictures, recordings or voices")
+    build.add_argument("--consent", help="who agreed to what, for your own pictures, recordings or voices")
+    build.add_argument("--limit", type=int, help="only this many samples, in a folder of their own")
+    build.add_argument("--dry-run", action="store_true", help="show coverage and estimated cost, make nothing")
+    build.set_defaults(command=_run("build"))
+
+
+def _add_import(verbs: argparse._SubParsersAction) -> None:
+    importing = verbs.add_parser("import", help="take in an exported set, or cut an in-domain set from talking videos")
+    importing.add_argument("source", type=Path, nargs="?", help="an exported set: its folder, or that of its tar shards")
+    importing.add_argument("--videos", type=Path, help="folder of talking videos instead")
+    importing.add_argument("--out", type=Path, required=True, help="folder of the new set")
+    importing.add_argument("--scores", type=Path, help="table of scores per video (.csv or JSON lines) with a `clip` column")
+    importing.add_argument("--keep", action="append", default=[], help="rule such as 'sync_c>=3'; repeatable")
+    importing.add_argument("--clips", type=int, default=50, help="how many clips; default: 50")
+    importing.add_argument("--held-out", type=float, default=0.05, help="share of the videos held out; default: 0.05")
+    importing.add_argument("--seconds", type=float, nargs=2, default=(5.0, 10.0), metavar=("LOW", "HIGH"))
+    importing.add_argument("--boxes", type=Path, help="JSON file of face boxes by clip id or video name")
+    importing.add_argument("--prompts", type=Path, help="JSON file of prompts by video name")
+    importing.add_argument("--seed", type=int, default=0)
+    importing.add_argument("--licence", default="", help="licence of the videos")
+    importing.add_argument("--consent", default="", help="who agreed to what")
+    importing.set_defaults(command=_run("import_set"))
+
+
+def _add_export(verbs: argparse._SubParsersAction) -> None:
+    export = verbs.add_parser("export", help="write a set as a plain folder, WebDataset tar shards, or endless voices")
+    export.add_argument("folder", type=Path, help="folder that holds manifest.json")
+    export.add_argument("--out", type=Path, required=True)
+    export.add_argument("--form", choices=("folder", "webdataset", "long-audio"), default="folder")
+    export.add_argument("--without-truth", action="store_true", help="inputs only")
+    export.add_argument("--shard-samples", type=int, default=100, help="samples per tar file; default: 100")
+    export.add_argument("--seconds", type=float, default=10_010.0, help="long-audio: length of each voice; default: 10010")
+    export.add_argument("--own-use", action="store_true", help="copy media that may not be passed on")
+    export.set_defaults(command=_run("export"))
 
 
 def _add_shards(verbs: argparse._SubParsersAction) -> None:
@@ -78,67 +135,21 @@ def _add_shards(verbs: argparse._SubParsersAction) -> None:
     shards.add_argument("--shard-size", type=int, default=32, help="clips per file; default: 32")
     shards.add_argument("--start", type=int, default=0, help="index of the first clip; default: 0")
     shards.add_argument("--workers", type=int, default=1, help="processes; default: 1")
-    shards.set_defaults(command=_shards)
+    shards.set_defaults(command=_run("shards"))
 
 
-def _build(options: argparse.Namespace) -> int:
-    from genbench.build import build_set
-    from genbench.progress import Progress
-    from genbench.spec import draw_set
+def _run(name: str):  # type: ignore[no-untyped-def]
+    """The command of that name, imported when it runs."""
 
-    _use_one_thread()
-    specs = draw_set(options.set_name, options.suite, options.seed)
-    folder = options.out / f"{options.set_name}_{options.suite}"
-    progress = Progress(len(specs.samples), "samples")
-    try:
-        manifest = build_set(specs, folder, on_sample=progress.step)
-    finally:
-        progress.close()
-    print(f"{manifest.name} ({manifest.suite}): {len(manifest.samples)} samples, digest {manifest.digest[:16]}, in {folder}")
-    print(f"next: python -m genbench check {folder}")
-    return EXIT_OK
+    def command(options: argparse.Namespace) -> int:
+        from genbench import commands
+
+        return getattr(commands, name)(options)
+
+    return command
 
 
-def _shards(options: argparse.Namespace) -> int:
-    from genbench.progress import Progress
-    from genbench.shards import ShardPlan, export_shards
-
-    _use_one_thread()
-    plan = ShardPlan(options.clips, options.out, options.frames, options.seed, options.shard_size, options.start)
-    progress = Progress(len(plan.shards()), "shards")
-    try:
-        for _, made_now in export_shards(plan, options.workers):
-            progress.step(made_now)
-    finally:
-        progress.close()
-    print(f"{progress.finished} shards ({progress.made} new), {plan.clips} clips of {plan.frames} frames, in {plan.out}")
-    return EXIT_OK
-
-
-def _list(options: argparse.Namespace) -> int:
-    from genbench.spec import SETS
-
-    print(f"{'set':6} {'suite':6} {'samples':>7}  {'each':>12}  what for")
-    for (name, suite), size in SETS.items():
-        low, high = size.duration_s
-        span = f"{low:g}-{high:g} s"
-        print(f"{name:6} {suite:6} {size.samples:7}  {span:>12}  {size.purpose}")
-    print("build one: python -m genbench build --set short --suite quick --out data/genbench")
-    return EXIT_OK
-
-
-def _check(options: argparse.Namespace) -> int:
-    from genbench.manifest import load_manifest
-
-    manifest = load_manifest(options.folder)
-    manifest.verify()
-    found = f"{len(manifest.samples)} samples, every file as made"
-    print(f"{manifest.name} ({manifest.suite}): {found}, digest {manifest.digest[:16]}")
-    return EXIT_OK
-
-
-def _use_one_thread() -> None:
-    """The pictures are small: threads gain little, and on a busy machine they cost fifty times the work."""
-    import torch
-
-    torch.set_num_threads(1)
+def _message(error: BaseException) -> str:
+    # An OSError of ours has an error number before its words.
+    is_ours = isinstance(error, OSError) and len(error.args) > 1 and error.filename is None
+    return str(error.args[1]) if is_ours else str(error)

@@ -1,20 +1,20 @@
 """One training clip of the nano world from (seed, index): character, voice, sound and truth, but no pixels yet.
 
 Every clip is drawn from its own seed, so any process can make any clip. The names of those seeds start with the training
-namespace, never with the benchmark's.
+namespace, never with the benchmark's; the in-domain test set draws the same kind of clip from a namespace of its own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from genbench.grammar import speech_for
 from genbench.seeds import TRAINING_NAMESPACE, python_random, torch_generator
-from genbench.speech import RATE_RANGE_WPM, VOICES, Speech, Voice, synthesise
-from genbench.timeline import FPS, SAMPLES_PER_FRAME, frame_energy, insert_silence, pause_middles, to_int16
+from genbench.speech import RATE_RANGE_WPM, VOICES, Speech, TimedLabel, Voice, synthesise
+from genbench.timeline import FPS, SAMPLES_PER_FRAME, cut_labels, frame_energy, insert_silence, pause_middles, to_int16
 
 if TYPE_CHECKING:
     import random
@@ -34,7 +34,10 @@ GAIN_RANGE = (0.6, 1.0)
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip ready to render: int16 audio from frame -16 to frames + 8, truth [frames] and reference truth [2]."""
+    """A clip ready to render: int16 audio from frame -16 to frames + 8, truth [frames] and reference truth [2].
+
+    Phonemes and words are timed in seconds from frame 0 and cut at both ends of the clip.
+    """
 
     index: int
     character: Character
@@ -44,19 +47,46 @@ class Clip:
     audio: np.ndarray
     truth: Truth
     references: Truth
+    phonemes: list[TimedLabel] = field(default_factory=list)
+    words: list[TimedLabel] = field(default_factory=list)
 
 
-def make_clip(seed: int, index: int, frames: int) -> Clip:
-    """Clip `index` of the training world `seed`; the same two numbers always give the same clip."""
-    from genbench.world import mouth_from_phonemes, sample_character, sample_motion, with_mouth
+@dataclass(frozen=True)
+class ClipDraw:
+    """Who will say what in a clip, and the two random sources as they stand after that choice."""
 
-    source = python_random(TRAINING_NAMESPACE, seed, "speech", index)
-    generator = torch_generator(TRAINING_NAMESPACE, seed, "clip", index)
-    style, composition = balanced_cell(seed, index)
+    character: Character
+    voice: Voice
+    text: str
+    source: random.Random
+    generator: torch.Generator
+
+
+def draw_clip(
+    seed: int, index: int, frames: int, namespace: str = TRAINING_NAMESPACE, cell: tuple[str, str] | None = None
+) -> ClipDraw:
+    """Character, voice and text of a clip; cheap, nothing is spoken. cell: (style, composition), else a balanced one."""
+    from genbench.world import sample_character
+
+    source = python_random(namespace, seed, "speech", index)
+    generator = torch_generator(namespace, seed, "clip", index)
+    style, composition = cell or balanced_cell(seed, index)
     character = sample_character(generator, style, composition)
     heard = AUDIO_LEAD_FRAMES + frames + AUDIO_TAIL_FRAMES
     voice, text = _random_voice(source), speech_for(source, 1.5 * heard / FPS + 3)
-    spoken = synthesise(text, voice)
+    return ClipDraw(character, voice, text, source, generator)
+
+
+def make_clip(
+    seed: int, index: int, frames: int, namespace: str = TRAINING_NAMESPACE, cell: tuple[str, str] | None = None
+) -> Clip:
+    """Clip `index` of the world `seed` (by default the training world); the same arguments always give the same clip."""
+    from genbench.world import mouth_from_phonemes, sample_motion, with_mouth
+
+    drawn = draw_clip(seed, index, frames, namespace, cell)
+    source, generator = drawn.source, drawn.generator
+    heard = AUDIO_LEAD_FRAMES + frames + AUDIO_TAIL_FRAMES
+    spoken = synthesise(drawn.text, drawn.voice)
     speech, kind, start = _cut(source, spoken, heard * SAMPLES_PER_FRAME)
     window = _window(speech, start, heard * SAMPLES_PER_FRAME)
     window *= GAIN_RANGE[0] + source.random() * (GAIN_RANGE[1] - GAIN_RANGE[0])
@@ -64,7 +94,11 @@ def make_clip(seed: int, index: int, frames: int) -> Clip:
     motion = sample_motion(generator, heard, FPS, frame_energy(window, heard))
     truth = with_mouth(motion, *mouth).slice(AUDIO_LEAD_FRAMES, AUDIO_LEAD_FRAMES + frames)
     references = _references(generator, spoken)
-    return Clip(index, character, voice, text, kind, to_int16(window), truth, references)
+    first_s = start / speech.sample_rate_hz + AUDIO_LEAD_FRAMES / FPS
+    phonemes, words = (cut_labels(labels, first_s, first_s + frames / FPS) for labels in (speech.phonemes, speech.words))
+    return Clip(
+        index, drawn.character, drawn.voice, drawn.text, kind, to_int16(window), truth, references, phonemes, words
+    )
 
 
 def balanced_cell(seed: int, index: int) -> tuple[str, str]:

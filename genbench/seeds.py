@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 BENCHMARK_NAMESPACE = "benchmark"
 TRAINING_NAMESPACE = "training"
+HELD_OUT_NAMESPACE = "held out"
 _SEPARATOR = "\x1f"
 
 

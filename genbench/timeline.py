@@ -44,6 +44,11 @@ def shift_labels(labels: list[TimedLabel], offset_s: float) -> list[TimedLabel]:
     return [(name, start + offset_s, end + offset_s) for name, start, end in labels]
 
 
+def cut_labels(labels: list[TimedLabel], start_s: float, stop_s: float) -> list[TimedLabel]:
+    """Labels cut to [start_s, stop_s), counted from start_s."""
+    return shift_labels(_split(_split(labels, start_s)[1], stop_s)[0], -start_s)
+
+
 def run_of_sentences(speech: Speech, duration_s: float) -> Speech:
     """The run of whole sentences whose length is nearest to `duration_s`, padded with silence to whole blocks."""
     first, last = _nearest_run(speech.sentences, duration_s)
@@ -54,14 +59,14 @@ def run_of_sentences(speech: Speech, duration_s: float) -> Speech:
     spoken = speech.samples[start:stop]
     samples[: len(spoken)] = spoken
     start_s, stop_s, total_s = (count / speech.sample_rate_hz for count in (start, stop, start + len(samples)))
-    phonemes = _between(speech.phonemes, start_s, stop_s)
+    phonemes = cut_labels(speech.phonemes, start_s, stop_s)
     if total_s > stop_s:
         phonemes.append((PAUSE, stop_s - start_s, total_s - start_s))
     return Speech(
         samples,
         phonemes,
-        _between(speech.words, start_s, stop_s),
-        _between(speech.sentences[first : last + 1], start_s, stop_s),
+        cut_labels(speech.words, start_s, stop_s),
+        cut_labels(speech.sentences[first : last + 1], start_s, stop_s),
         speech.sample_rate_hz,
     )
 
@@ -91,11 +96,6 @@ def _split(labels: list[TimedLabel], at_s: float) -> tuple[list[TimedLabel], lis
     before = [(name, start, min(end, at_s)) for name, start, end in labels if start < at_s]
     after = [(name, max(start, at_s), end) for name, start, end in labels if end > at_s]
     return before, after
-
-
-def _between(labels: list[TimedLabel], start_s: float, stop_s: float) -> list[TimedLabel]:
-    """Labels cut to [start_s, stop_s), counted from start_s."""
-    return shift_labels(_split(_split(labels, start_s)[1], stop_s)[0], -start_s)
 
 
 def _nearest_run(sentences: list[TimedLabel], duration_s: float) -> tuple[int, int]:

@@ -43,9 +43,14 @@ class Avatar:
         fp8: bool = False,
         offload: bool = False,
         size: Size | None = None,
+        host_caches: bool = False,
+        graphs: bool = False,
+        compiled: bool = False,
+        variant: str | None = None,
     ) -> Avatar:
         """ "nano" with its shipped weights, or "s2v-14b" from a checkpoint folder; options as in `pipeline.load`."""
-        return cls(load(profile, device, weights, dtype, fp8, offload, size))
+        how = {"host_caches": host_caches, "graphs": graphs, "compiled": compiled}
+        return cls(load(profile, device, weights, dtype, fp8, offload, size, variant=variant, **how))
 
     @property
     def config(self) -> ProfileConfig:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 import liveavatar
 from liveavatar.checkpoints.random_weights import fill_randomly
+from liveavatar.components import placement
 from liveavatar.config import ProfileConfig
 from liveavatar.cost import BlockSizes, StepCost, cache_bytes, step_cost
 from liveavatar.model.codec import Codec, VaeStreamDecoder
@@ -30,7 +31,7 @@ from liveavatar.model.offload import SLOTS, offload_blocks
 from liveavatar.model.precision import set_precision
 from liveavatar.model.prepared import for_inference
 from liveavatar.model.transformer import S2VTransformer
-from liveavatar.streaming.host_cache import HostCachedRollout
+from liveavatar.pipeline import rollout_type
 from liveavatar.streaming.rollout import Rollout
 
 FIRST_BLOCK = 64  # measured blocks lie far enough into a stream that the window is full
@@ -48,7 +49,8 @@ class BenchOptions:
 
     host_caches: keys and values of the past in host memory.
 
-    compile: "no", "default", or "reduce-overhead" (CUDA graphs).
+    compile: "no", "default", or "reduce-overhead" (CUDA graphs of half blocks). graphs: whole evaluations recorded and
+    replayed.
     """
 
     device: str = "cpu"
@@ -58,6 +60,7 @@ class BenchOptions:
     offload: bool = False
     resident: int = 0
     host_caches: bool = False
+    graphs: bool = False
     blocks: int = 5
     decode: bool = True
 
@@ -214,17 +217,19 @@ def sizes_of(profile: ProfileConfig) -> BlockSizes:
 
 @torch.inference_mode()
 def run(profile: ProfileConfig, options: BenchOptions) -> BenchResult:
-    """Measure a profile; raises NotEnoughMemoryError before anything large is made."""
+    """Measure a profile; raises NotEnoughMemoryError before anything large is made, ValueError for what cannot be."""
+    kind = rollout_type(placement(options.device, offload=options.offload), options.host_caches, options.graphs)
     check_memory(profile, options)
     device, watch = torch.device(options.device), Stopwatch(torch.device(options.device))
     model = random_transformer(profile, options)
-    rollout = _steady_rollout(profile, model, device, options)
+    rollout = _steady_rollout(profile, model, device, options, kind)
     noise, voice = _noise(profile, device), _voice(profile, model, device)
     seconds: list[list[float]] = [[] for _ in range(len(rollout.levels) - 1)]
     whole = []
-    for block in range(options.blocks + 1):
+    warm = rollout.caches[0].slots if options.graphs else 1  # compiling, allocating; with graphs one recording per slot
+    for block in range(warm + options.blocks):
         spent = _timed_block(rollout, noise, voice, watch)
-        if block:  # the first one compiles, fills caches and allocates
+        if block >= warm:
             whole.append(spent[-1])
             for step, value in enumerate(spent[:-1]):
                 seconds[step].append(value)
@@ -260,13 +265,18 @@ def _row(step: int, values: list[float], cost: StepCost, least_s: float) -> Step
     return StepRow(step, 1000 * median, 1000 * min(values), cost.total / median / 1e12, least_s / median)
 
 
-def _steady_rollout(profile: ProfileConfig, model: S2VTransformer, device: torch.device, options: BenchOptions) -> Rollout:
+def _steady_rollout(
+    profile: ProfileConfig,
+    model: S2VTransformer,
+    device: torch.device,
+    options: BenchOptions,
+    kind: type[Rollout] = Rollout,
+) -> Rollout:
     """A stream whose window counts as full; the sink does not switch meanwhile."""
     c, (height, width) = profile.transformer, profile.latent_size
     text = model.encode_text(torch.randn(1, c.text_len, c.text_dim, device=device, dtype=options.dtype))
     sink = torch.randn(1, c.in_dim, 1, height, width, device=device)
     motion = torch.randn(1, c.in_dim, c.motion_latents, height, width, device=device) if c.motion != "none" else None
-    kind = HostCachedRollout if options.host_caches else Rollout
     rollout = kind(model, replace(profile.rollout, aas=False), text, sink, profile.block_latents, motion)
     rollout.next_block = FIRST_BLOCK
     return rollout

@@ -43,8 +43,9 @@ def add_bench_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -
         const="default",
         default="no",
         choices=("no", "default", "reduce-overhead"),
-        help="compile blocks; reduce-overhead also replays CUDA graphs",
+        help="compile blocks; reduce-overhead also replays CUDA graphs of half blocks",
     )
+    parser.add_argument("--graphs", action="store_true", help="record whole evaluations and replay them (CUDA graphs)")
     parser.add_argument("--offload", action="store_true", help="blocks wait in host memory and come one ahead")
     parser.add_argument("--resident", type=int, default=0, metavar="N", help="blocks that stay, with --offload (default: 0)")
     parser.add_argument("--host-caches", action="store_true", help="keys and values of the past wait in host memory")
@@ -117,6 +118,7 @@ def _options(args: argparse.Namespace) -> BenchOptions:
         offload=args.offload,
         resident=args.resident,
         host_caches=args.host_caches,
+        graphs=args.graphs,
         blocks=args.blocks,
         decode=not args.no_decode,
     )
@@ -152,4 +154,5 @@ def _form(result: BenchResult) -> str:
     words += [] if chosen["compile"] == "no" else [f"compiled ({chosen['compile']})"]
     words += [f"offloaded but {chosen['resident']} blocks"] if chosen["offload"] else []
     words += ["caches in host memory"] if chosen["host_caches"] else []
+    words += ["evaluations replayed"] if chosen["graphs"] else []
     return ", ".join(words)

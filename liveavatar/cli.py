@@ -24,13 +24,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from liveavatar.bench_cli import add_bench_verb
-from liveavatar.load_options import add_load_options, chosen_profile, load_pipeline
+from liveavatar.load_options import chosen_profile, load_pipeline
+from liveavatar.stream_options import add_stream_options, stream_options, timed_prompts
+from liveavatar.tpp.cli import add_tpp_verb
 from liveavatar.weights_cli import add_weights_verb
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from liveavatar.config import ProfileConfig, RolloutOptions
+    from liveavatar.config import ProfileConfig
     from liveavatar.output import Mp4Stream, VideoWriter
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ examples:
     --prompts prompts.jsonl --out talk.mp4
   python -m liveavatar weights list --weights ckpt
   python -m liveavatar bench --profile nano
+  python -m liveavatar tpp run --layout 2 --reference face.png --audio voice.wav --out talk.mp4
   python -m liveavatar info
 """
 
@@ -62,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
     parser = _parser()
     args = parser.parse_args(argv)
+    args.given = list(sys.argv[1:] if argv is None else argv)  # for verbs that start more processes like this one
     if args.command is None:
         parser.print_help(sys.stderr)
         return BAD_INPUT
@@ -118,12 +122,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=raw,
     )
     parser.set_defaults(command=None)
-    verbs = parser.add_subparsers(title="commands", metavar="{generate,stream,weights,bench,info}")
+    verbs = parser.add_subparsers(title="commands", metavar="{generate,stream,weights,bench,tpp,info}")
 
     generate = verbs.add_parser(
         "generate", help="a video file from a picture and a sound file", epilog=EXAMPLES, formatter_class=raw
     )
-    _add_source(generate)
+    add_stream_options(generate)
     generate.add_argument("--audio", type=Path, required=True, help="voice: WAV, MP3, FLAC, OGG or M4A; any rate")
     generate.add_argument("--out", type=Path, required=True, help="video to write (.mp4); replaced only when whole")
     generate.add_argument("--timeline", type=Path, help="also write what happened when, as JSON lines")
@@ -138,12 +142,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=raw,
     )
-    _add_source(stream)
+    add_stream_options(stream)
     stream.add_argument("--out", type=Path, required=True, help="video to write (.mp4), or - for a live MP4 to a pipe")
     stream.set_defaults(command=_stream)
 
     add_weights_verb(verbs)
     add_bench_verb(verbs)
+    add_tpp_verb(verbs)
 
     info = verbs.add_parser(
         "info",
@@ -157,40 +162,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_source(parser: argparse.ArgumentParser) -> None:
-    """What both generating commands take."""
-    parser.add_argument("--reference", type=Path, required=True, help="picture of the character: PNG, JPEG or WebP")
-    parser.add_argument("--prompt", default="", help="what the video shows, in words")
-    parser.add_argument(
-        "--prompts",
-        type=Path,
-        metavar="FILE",
-        help='prompts that take over, as JSON lines {"time": 2.4, "prompt": "..."}',
-    )
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same video (default: 0)")
-    parser.add_argument("--steps", type=int, help="Euler steps per block (default: the profile's)")
-    parser.add_argument("--cache", choices=("timestep", "clean"), help="key/value caches (default: the profile's)")
-    parser.add_argument("--no-aas", action="store_true", help="keep the given picture as attention sink")
-    parser.add_argument("--no-rolling-rope", action="store_true", help="leave the sink at its first position")
-    add_load_options(parser)
-
-
-def _options(args: argparse.Namespace) -> RolloutOptions:
-    """The profile's options with what was asked on the command line."""
-    import dataclasses
-
-    from liveavatar.inputs import InputError
-
-    asked: dict[str, Any] = {"steps": args.steps, "cache": args.cache}
-    asked = {name: value for name, value in asked.items() if value is not None}
-    asked |= {"aas": False} if args.no_aas else {}
-    asked |= {"rolling_rope": False} if args.no_rolling_rope else {}
-    try:
-        return dataclasses.replace(chosen_profile(args).rollout, **asked)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-
-
 def _check_target(path: Path) -> None:
     from liveavatar.inputs import InputError
     from liveavatar.output import OutputError, check_target
@@ -199,12 +170,6 @@ def _check_target(path: Path) -> None:
         check_target(path)
     except OutputError as error:
         raise InputError(str(error)) from error
-
-
-def _prompts(args: argparse.Namespace) -> list[tuple[float, str]]:
-    from liveavatar.prompt_file import read_prompts
-
-    return read_prompts(args.prompts) if args.prompts is not None else []
 
 
 def _load(args: argparse.Namespace) -> Any:
@@ -229,7 +194,7 @@ def _generate(args: argparse.Namespace) -> None:
     _check_target(args.out)
     if args.timeline is not None and not args.timeline.parent.is_dir():
         raise InputError(f"timeline folder {args.timeline.parent} does not exist; make it first")
-    options, prompts = _options(args), _prompts(args)
+    options, prompts = stream_options(args), timed_prompts(args)
     progress = ProgressLine() if sys.stderr.isatty() else None
     with progress or contextlib.nullcontext():
         result = _load(args).generate(
@@ -297,7 +262,7 @@ def _stream(args: argparse.Namespace) -> None:
         raise InputError("--out - writes a binary video; send it to a program or a file, for example | ffplay -")
     if sys.stdin.isatty():
         raise InputError("no sound on standard input; pipe raw s16le 16 kHz mono into it (examples: stream --help)")
-    config, options, prompts = chosen_profile(args), _options(args), _prompts(args)
+    config, options, prompts = chosen_profile(args), stream_options(args), timed_prompts(args)
     picture = read_picture(args.reference, config.height, config.width)
     session = _load(args).open(picture, prompt=args.prompt, seed=args.seed, sample_id="", options=options, prompts=prompts)
     pieces = pcm_pieces(sys.stdin.buffer)

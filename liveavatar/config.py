@@ -99,13 +99,17 @@ class CodecConfig:
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """The nano voice front end: log-mel columns at 100 Hz, grouped by video frame, with a fixed look-ahead."""
+    """The nano voice front end: log-mel columns at 100 Hz, grouped by video frame, with a fixed look-ahead.
+
+    encoder_width: of the states that `SpeechEncoder` makes of them, the features that the transformer gets.
+    """
 
     sample_rate: int = 16_000
     mel_bins: int = 80
     window_samples: int = 400
     hop_samples: int = 160
     look_ahead_frames: int = 2
+    encoder_width: int = 96
 
 
 _ROLLOUT_VALUES: dict[str, tuple[str, ...]] = {
@@ -123,7 +127,7 @@ _ROLLOUT_VALUES: dict[str, tuple[str, ...]] = {
     "positions": ("bounded", "absolute"),
     "rope_factors": ("exact", "half"),
     "noise": ("block", "clip"),
-    "first_block": ("whole", "release"),
+    "first_block": ("whole", "release", "short"),
     "decoder": ("light", "vae"),
     "prime": ("reference", "still"),
     "decode": ("block", "end"),
@@ -164,6 +168,8 @@ class RolloutOptions:
     grid: noise levels of the steps. "uniform": evenly spaced (paper, dt = -1/T). "shifted": those, shifted once.
         "release": as diffusers' flow-match Euler scheduler spaces them. "release3": the release's levels of one step more,
         without the last, which hardly moves the latents.
+    guidance: how far the velocity is led away from what the model does without voice and with a negative prompt; 1: not at
+        all. Any other value doubles the evaluations.
     cache: "timestep" = one rolling cache per level, as in timestep-forcing; "clean" = one cache of finished blocks,
         written by an extra evaluation per block (Table 6, cannot be pipelined).
     window_past: past blocks that a block attends to besides itself. The release's ring of 4 counts the current one: 3.
@@ -192,7 +198,8 @@ class RolloutOptions:
         does not. The same function; bounded angles never lose precision.
     rope_factors: "exact", or "half": cosines and sines rounded to float16, as the release does.
     noise: drawn per "block", or per "clip" of `clip_blocks` blocks from seed + clip (release).
-    first_block: "whole" = 12 frames; "release" drops the first 3 of a stream.
+    first_block: "whole" = 12 frames; "release" drops the first 3 of a stream; "short" = one latent frame, 4 frames: it waits
+        for a third of the sound and costs a third of the work, so a stream's first frame comes sooner.
     decoder: the "light" streaming decoder, or the "vae"'s own.
     prime: what the decoder has seen before the stream: the "reference" latent, or 7 of the "still" picture (release).
     decode: after every "block", or clip by clip at the "end", each clip behind the coded frames before it (the release on
@@ -205,6 +212,7 @@ class RolloutOptions:
     steps: int = 4
     grid: str = "shifted"
     shift: float = 3.0
+    guidance: float = 1.0
     cache: str = "timestep"
     window_past: int = 3
     history_noise: float = 0.0
@@ -257,8 +265,15 @@ class RolloutOptions:
             )
         if self.decode == "end" and self.decoder != "vae":
             raise ValueError("decode='end' decodes whole clips, which the light decoder does not; set decoder='vae' with it")
-        if self.decode == "end" and self.first_block == "release":
-            raise ValueError("first_block='release' belongs to a stream; with decode='end' set first_block='whole'")
+        if self.decode == "end" and self.first_block != "whole":
+            raise ValueError(
+                f"first_block={self.first_block!r} belongs to a stream; with decode='end' set first_block='whole'"
+            )
+
+    @property
+    def evaluations(self) -> int:
+        """Model evaluations per block (NFE): steps, the clean pass where there is one, each twice with guidance."""
+        return (self.steps + (self.cache == "clean")) * (1 if self.guidance == 1 else 2)
 
 
 def released_rollout() -> RolloutOptions:
@@ -350,7 +365,6 @@ class ProfileConfig:
 def nano() -> ProfileConfig:
     """The profile that runs on two CPU cores: about 6 M parameters, 96x128 px, 25 fps, our own weights."""
     audio = AudioConfig()
-    columns_per_frame = audio.sample_rate // 25 // audio.hop_samples
     return ProfileConfig(
         name="nano",
         transformer=TransformerConfig(
@@ -367,7 +381,7 @@ def nano() -> ProfileConfig:
             cond_source="sink",
             voice_in_time=True,
             predicts="residual",
-            audio_dim=audio.mel_bins * columns_per_frame,
+            audio_dim=audio.encoder_width,
             audio_layers=1,
             audio_inject_layers=(0, 2, 4, 6),
         ),

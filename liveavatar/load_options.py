@@ -21,11 +21,15 @@ def add_load_options(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="weights folder; s2v-14b needs one (see: weights list), or the word random to measure speed",
     )
+    group.add_argument("--variant", metavar="NAME", help="nano: weights trained otherwise, such as stage1 (not distilled)")
     group.add_argument("--size", metavar="WxH", help="picture size in pixels, multiples of 16 (default: the profile's)")
     group.add_argument("--device", default="cpu", help="torch device (default: cpu)")
     group.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: float32 on cpu, else bfloat16")
     group.add_argument("--fp8", action="store_true", help="linear layers of the transformer in 8 bits")
     group.add_argument("--offload", action="store_true", help="text encoder and transformer blocks wait in host memory")
+    group.add_argument("--host-caches", action="store_true", help="keys and values of past blocks wait in host memory")
+    group.add_argument("--compile", action="store_true", help="compile the transformer's blocks (slow first block)")
+    group.add_argument("--graphs", action="store_true", help="record whole evaluations and replay them (CUDA graphs)")
     group.add_argument("--threads", type=int, help="processor threads for the model (default: all)")
 
 
@@ -71,6 +75,10 @@ def load_pipeline(args: argparse.Namespace) -> Pipeline:
             fp8=args.fp8,
             offload=args.offload,
             size=parse_size(args.size),
+            host_caches=args.host_caches,
+            graphs=args.graphs,
+            compiled=args.compile,
+            variant=args.variant,
         )
     except ValueError as error:
         raise InputError(str(error)) from error

@@ -247,11 +247,7 @@ class VideoWriter:
             self._stream.close(pad=False)
         if self.frames_written == 0:
             return "nothing was written yet"
-        kept = _playable_frames(self.partial_path)
-        if kept == 0:
-            self.partial_path.unlink(missing_ok=True)
-            return "no whole fragment was written yet, so nothing was kept"
-        return f"the first {kept} frames are kept in {self.partial_path}"
+        return kept_by_killed(self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -309,10 +305,21 @@ class Timeline:
         self.t0 = time.perf_counter()
         self._line(event="start", t_s=0.0)
 
-    def span(self, stage: str, begin: float, end: float, block: int = -1, frames: int = 0) -> None:
-        """One stage's work on one block (-1: no block in particular); `frames` counts the pixel frames made."""
-        begin_s, end_s = round(begin - self.t0, 6), round(end - self.t0, 6)
-        self._line(event="span", stage=stage, block=block, begin_s=begin_s, end_s=end_s, frames=frames)
+    def span(self, stage: str, begin: float, end: float, block: int = -1, frames: int = 0, **more: object) -> None:
+        """One stage's work on one block (-1: no block in particular); `frames` counts the pixel frames made.
+
+        more: fields besides, such as the device that did it.
+        """
+        begin_s, end_s = self.moment(begin), self.moment(end)
+        self._line(event="span", stage=stage, block=block, begin_s=begin_s, end_s=end_s, frames=frames, **more)
+
+    def note(self, event: str, **fields: object) -> None:
+        """Anything else that is worth a line; times among the fields are those of `moment`."""
+        self._line(event=event, **fields)
+
+    def moment(self, reading: float) -> float:
+        """A reading of time.perf_counter in the file's own seconds."""
+        return round(reading - self.t0, 6)
 
     def close(self, *, is_done: bool = True) -> None:
         """Close, with the end if all is done: a timeline without one tells that it broke off. Safe to call twice."""
@@ -342,6 +349,18 @@ class Timeline:
             yield
         except OSError as error:
             raise OutputError(f"timeline {self._name}: {_cause(error)}") from error
+
+
+def kept_by_killed(path: str | os.PathLike[str]) -> str:
+    """What a writer of the video `path` that was killed has left, made playable, in a sentence; empty: nothing."""
+    partial = Path(path).with_name(f"{Path(path).stem}.partial.mp4")
+    if not partial.is_file():
+        return ""
+    kept = _playable_frames(partial)
+    if kept == 0:
+        partial.unlink(missing_ok=True)
+        return "no whole fragment was written yet, so nothing was kept"
+    return f"the first {kept} frames are kept in {partial}"
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:

@@ -12,12 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liveavatar.components import SHIPPED_WEIGHTS, Components, Size, build, placement
+from liveavatar.components import SHIPPED_WEIGHTS, Components, Placement, Size, build, placement
 from liveavatar.config import RolloutOptions
 from liveavatar.model.codec import ClipDecoder, VaeStreamDecoder
 from liveavatar.model.light_decoder import LightStreamDecoder
-from liveavatar.streaming.picture import picture_latents, recoder
+from liveavatar.streaming.graphs import GraphedRollout, can_record
+from liveavatar.streaming.host_cache import HostCachedRollout
+from liveavatar.streaming.picture import PictureLatents, picture_latents, recoder
 from liveavatar.streaming.prompts import TextKeys
+from liveavatar.streaming.rollout import Recode, Rollout
 from liveavatar.streaming.session import Session, StreamDecoder, StreamParts, Texts
 from liveavatar.streaming.text import TextEachCall
 
@@ -45,8 +48,9 @@ class GenerationResult:
 class Pipeline:
     """The networks of one profile on one device, shared by all sessions."""
 
-    def __init__(self, components: Components) -> None:
-        self.components, self.config = components, components.config
+    def __init__(self, components: Components, rollout_type: type[Rollout] = Rollout) -> None:
+        """rollout_type: how streams are held and run; all kinds compute the same."""
+        self.components, self.config, self.rollout_type = components, components.config, rollout_type
         self.codec, self.transformer = components.codec, components.transformer
         self.texts = TextKeys(components.transformer, components.prompt_rows)
 
@@ -59,25 +63,34 @@ class Pipeline:
         sample_id: str = "",
         options: RolloutOptions | None = None,
         prompts: Iterable[TimedPrompt] = (),
+        negative_prompt: str = "",
     ) -> Session:
         """Start a stream from a picture (uint8 [H, W, 3] of the profile's size).
 
-        prompts: others that begin to hold in mid-stream, see `Session.set_prompt`.
+        prompts: others that begin to hold in mid-stream, see `Session.set_prompt`. negative_prompt: for guidance.
         """
+        options = options or self.config.rollout
+        coded, conditions = self.code(reference, options), self.components.conditions(options)
+        decoder, texts = self.decoder(reference, options, coded), self.texts_of(options)
+        recode, kind = self.recode(reference, options), self.rollout_type
+        parts = StreamParts(self.transformer, conditions, decoder, texts, coded.sink, coded.motion, recode, kind)
+        session = Session(parts, self.config, options, prompt, (seed, sample_id), negative_prompt)
+        for from_s, later in prompts:
+            session.set_prompt(later, from_s)
+        return session
+
+    def code(self, reference: np.ndarray, options: RolloutOptions) -> PictureLatents:
+        """What a stream with these options makes of its picture (uint8 [H, W, 3] of the profile's size)."""
         expected = (self.config.height, self.config.width, 3)
         if reference.shape != expected or reference.dtype != np.uint8:
             given = f"{reference.dtype} {reference.shape}"
             raise ValueError(f"reference is {given}; give uint8 {expected}, as inputs.read_picture makes it")
-        options = options or self.config.rollout
         picture = self._as_video(reference)
-        coded = picture_latents(self.codec, picture, options, self.config.transformer.motion_latents)
-        recode = recoder(self.codec, self.encode_picture(reference)) if options.aas_content == "recoded" else None
-        conditions, decoder = self.components.conditions(options), self._decoder(options, picture, coded.priming)
-        parts = StreamParts(self.transformer, conditions, decoder, self._texts(options), coded.sink, coded.motion, recode)
-        session = Session(parts, self.config, options, prompt, (seed, sample_id))
-        for from_s, later in prompts:
-            session.set_prompt(later, from_s)
-        return session
+        return picture_latents(self.codec, picture, options, self.config.transformer.motion_latents)
+
+    def recode(self, reference: np.ndarray, options: RolloutOptions) -> Recode | None:
+        """For aas_content="recoded": what makes a picture of a stream's first latent frame, and codes it again."""
+        return recoder(self.codec, self.encode_picture(reference)) if options.aas_content == "recoded" else None
 
     def encode_picture(self, picture: np.ndarray) -> Tensor:
         """uint8 [H, W, 3] -> float32 latent [1, z, 1, h, w], coded alone."""
@@ -88,21 +101,21 @@ class Pipeline:
         device = next(self.codec.parameters()).device
         return torch.from_numpy(picture.copy()).to(device).permute(2, 0, 1)[None, :, None].float() / 127.5 - 1
 
-    def _texts(self, options: RolloutOptions) -> Texts:
+    def texts_of(self, options: RolloutOptions) -> Texts:
         """A prompt's keys and values per layer: kept, or made anew in each evaluation."""
         if options.text_keys == "cached":
             return self.texts
         return lambda prompt: TextEachCall(self.transformer, self.components.prompt_rows(prompt))
 
-    def _decoder(self, options: RolloutOptions, picture: Tensor, priming: Tensor) -> StreamDecoder:
+    def decoder(self, reference: np.ndarray, options: RolloutOptions, coded: PictureLatents) -> StreamDecoder:
         """The decoder that the options name, which has seen the still picture: what comes out next are whole blocks."""
         if options.decode == "end":
-            return ClipDecoder(self.codec, picture, options.still_frames)
+            return ClipDecoder(self.codec, self._as_video(reference), options.still_frames)
         if options.decoder == "light" and self.components.light is None:
             raise ValueError(f"decoder='light': profile {self.config.name} has none; use decoder='vae'")
         light = self.components.light if options.decoder == "light" else None
         decoder = VaeStreamDecoder(self.codec) if light is None else LightStreamDecoder(light)
-        decoder.prime(priming)
+        decoder.prime(coded.priming)
         return decoder
 
     def generate(
@@ -155,13 +168,31 @@ def load(
     fp8: bool = False,
     offload: bool = False,
     size: Size | None = None,
+    *,
+    host_caches: bool = False,
+    graphs: bool = False,
+    compiled: bool = False,
+    variant: str | None = None,
 ) -> Pipeline:
     """The pipeline of a profile with its shipped weights, those of another folder, or random ones.
 
     device: a torch device. weights: a folder; "random" or "random-tiny" to measure and to test. dtype: "float32" or
     "bfloat16"; None suits the device. fp8: linear layers of the transformer in 8 bits. offload: the text encoder stays on
     the processor, and the transformer's blocks wait in its memory. size: width and height of the video in pixels, multiples
-    of 16.
-    Raises ValueError for what does not exist, WeightsError for what is wrong with a folder.
+    of 16. host_caches: keys and values of the past wait in host memory. graphs: whole evaluations are recorded once and
+    replayed (CUDA graphs). compiled: the transformer's blocks go through torch.compile at the first block of the first
+    stream. variant: of nano's weights, trained otherwise (docs/nano.md names them).
+    Raises ValueError for what does not exist or does not go together, WeightsError for what is wrong with a folder.
     """
-    return Pipeline(build(profile, weights, placement(device, dtype, fp8, offload), size))
+    place = placement(device, dtype, fp8, offload, compiled)
+    kind = rollout_type(place, host_caches, graphs)
+    return Pipeline(build(profile, weights, place, size, variant=variant), kind)
+
+
+def rollout_type(place: Placement, host_caches: bool, graphs: bool) -> type[Rollout]:
+    """How streams in this placement are held and run; raises ValueError for what does not go together."""
+    if graphs and (host_caches or place.offload):
+        raise ValueError("graphs record the work of one device; leave out graphs, or offload and host_caches")
+    if graphs and not can_record(place.device):
+        raise ValueError(f"device {str(place.device)!r} cannot record graphs of its work; leave out graphs")
+    return GraphedRollout if graphs else HostCachedRollout if host_caches else Rollout

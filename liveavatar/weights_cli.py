@@ -94,9 +94,10 @@ def _list(args: argparse.Namespace) -> None:
     for part in parts():
         print(f"{part.name:12} {part.bytes / 1e9:6.1f} GB  {part.licence:10}  {part.hub}: {part.file}")
         print(f"{'':12} {part.purpose}" + (f"; with {', '.join(part.extra)}" if part.extra else ""))
+        print(f"{'':12} licence: {part.licence_source}")
         if part.name in there:
             print(f"{'':12} {_state(there[part.name])}")
-    print(f"{'in all':12} {sum(part.bytes for part in parts()) / 1e9:6.1f} GB; the licence that counts is on the hub's page")
+    print(f"{'in all':12} {sum(part.bytes for part in parts()) / 1e9:6.1f} GB; the terms on the hub's pages count")
     print("fetch with: python -m liveavatar weights get, or")
     for command in download_commands(args.weights or Path("ckpt")):
         print(f"  {command}")

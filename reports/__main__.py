@@ -1,4 +1,4 @@
-"""``python -m reports RUN``: build the page of one run folder and print where it is."""
+"""``python -m reports RUN``: build the page of one run, an index over several, or figure files; prints where they are."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from reports import build
+from reports import build, build_index, write_figures
 from reports.budget import DEFAULT_BUDGET_BYTES, MEBIBYTE
 
 EXAMPLE = """example:
   python -m reports runs/table2
-  python -m reports runs/table2 --budget-mib 0    # link every video instead of embedding it
+  python -m reports runs/table2 --mode folder --out page    # page and videos in a folder of their own
+  python -m reports runs/table2 --figures                   # SVG and PDF for a manuscript
+  python -m reports runs --index runs/index.html            # all runs of a folder, with trends
 """
 
 
@@ -23,12 +25,16 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("run", metavar="RUN", type=Path, help="run folder, the one that holds experiment.json")
+    made.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run folder, the one that holds experiment.json")
+    made.add_argument("--mode", choices=("auto", "single", "folder"), default="auto", help="where videos go; default: auto")
+    made.add_argument("--out", type=Path, metavar="FOLDER", help="write the page (or figures) here, with what it links to")
+    made.add_argument("--figures", action="store_true", help="write figure files instead of a page")
+    made.add_argument("--index", type=Path, metavar="FILE.html", help="write one page over all these runs")
     made.add_argument(
         "--budget-mib",
         type=float,
         default=DEFAULT_BUDGET_BYTES / MEBIBYTE,
-        help="video embedded in the page, in MiB; what does not fit is linked (default %(default)g)",
+        help="size of the page in MiB; videos that do not fit are linked (default %(default)g)",
     )
     return made
 
@@ -37,11 +43,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Build the page; 0 when written, 2 when RUN cannot be read as a run folder."""
     chosen = parser().parse_args(arguments)
     try:
-        written = build(chosen.run, int(chosen.budget_mib * MEBIBYTE))
+        if chosen.index:
+            written = [build_index(chosen.runs, chosen.index)]
+        elif chosen.figures:
+            written = [path for run in chosen.runs for path in write_figures(run, chosen.out)]
+        else:
+            written = [build(run, int(chosen.budget_mib * MEBIBYTE), chosen.out, chosen.mode) for run in chosen.runs]
     except (OSError, ValueError) as error:
         print(f"reports: {error}", file=sys.stderr)
         return 2
-    print(written)
+    for path in written:
+        print(path)
     return 0
 
 

@@ -92,6 +92,10 @@ class Run:
     speed: list[tuple[str, str, Json]] = field(default_factory=list)
     drift: list[Json] = field(default_factory=list)
     paired: list[Json] = field(default_factory=list)
+    best: list[Json] = field(default_factory=list)
+    slopes: list[Json] = field(default_factory=list)
+    claims: list[Json] = field(default_factory=list)
+    positions: list[Json] = field(default_factory=list)
     memory: list[Json] = field(default_factory=list)
     environments: dict[str, Json] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -190,6 +194,8 @@ class _Reader:
         run.cells = self._list("table/cells.json", "the table cells")
         run.drift = self._list("stats/drift.json", "quality over time")
         run.paired = self._list("stats/paired.json", "paired differences")
+        names = ("best", "slopes", "claims", "positions")
+        run.best, run.slopes, run.claims, run.positions = (self._optional(f"stats/{name}.json") for name in names)
         memory = self._json("stats/memory.json")
         run.memory = memory if isinstance(memory, list) else [memory] if isinstance(memory, dict) else []
         for path in sorted((run.root / "env").glob("*.json")):
@@ -227,6 +233,11 @@ class _Reader:
         self.run.missing.append(f"{relative} ({meaning}) is absent or not a list")
         return []
 
+    def _optional(self, relative: str) -> list[Json]:
+        """As `_list`, for files that older runs do not have."""
+        content = self._json(relative)
+        return [item for item in content if isinstance(item, dict)] if isinstance(content, list) else []
+
     def _json(self, relative: str) -> Any:
         path = self.run.root / relative
         if not path.is_file():
@@ -243,7 +254,8 @@ class _Reader:
         for cell in run.cells:
             self._adopt(cell.get("method"), cell.get("metric"), cell.get("dataset"))
         for clip in run.generate:
-            self._adopt(clip.method, None, clip.dataset)
+            has_video = (run.folder(clip) / "video.mp4").is_file()
+            self._adopt(clip.method, None, clip.dataset if has_video else None)
         for name, dataset in run.datasets.items():
             if not dataset.samples:
                 seen = dict.fromkeys(clip.sample for clip in run.generate if clip.dataset == name)

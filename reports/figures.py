@@ -61,8 +61,14 @@ def _paired(dataset: str, rows: list[Json], name: str) -> plot.Picture:
         drawing,
         f"Paired differences on {dataset}, with 95 % intervals: {words}.",
         f"{dataset}. {_minuend(lanes)}Dot: mean difference over the same samples; line: 95 % interval. "
-        "Green is better, red is worse; a hollow grey dot has an interval that holds zero.",
-        ["Metric", "Comparison", "Difference", "95 % interval", "n", "Wins / ties / losses", "Reading"],
+        "Green is better, red is worse; a hollow grey dot is not told apart.",
+        [
+            *("Metric", "Comparison", "Difference", "95 % interval", "n"),
+            "Wins / ties / losses",
+            "p (Holm)",
+            "Effect",
+            "Reading",
+        ],
         [_paired_text(row) for row in rows],
     )
 
@@ -75,7 +81,8 @@ def _paired_text(row: Json) -> list[str]:
     counts = " / ".join("?" if row[k] is None else str(row[k]) for k in ("wins", "ties", "losses"))
     n = fmt.EN_DASH if row["n"] is None else str(row["n"])
     versus = f"{row['method']} minus {row['against']}"
-    return [row["metric"].title, versus, row["text"], row["interval"], n, counts, row["verdict"]]
+    reading = row["verdict"] + (f"; {row['more']}" if row["more"] else "")
+    return [row["metric"].title, versus, row["text"], row["interval"], n, counts, row["p"], row["effect"], reading]
 
 
 def _paired_axes(figure: Figure, place: tuple[int, int, int], lanes: int) -> Axes:
@@ -191,6 +198,30 @@ def _drift_row(middle: float, means: list[dict[float, float]], digits: int) -> l
 def _trend(title: str, mean: dict[float, float], digits: int) -> str:
     values = list(mean.values())
     return f"{title} from {fmt.decimal(values[0], digits)} to {fmt.decimal(values[-1], digits)}"
+
+
+def slope_rows(run: Run) -> list[list[str]]:
+    """Drift per minute as a table: what the curves' straight lines say."""
+    made = []
+    for one in run.slopes:
+        metric, slope = run.metrics.get(str(one.get("metric"))), number(one.get("per_minute"))
+        if slope is None:
+            continue
+        digits = 2 + (metric.digits if metric else 2)
+        dataset = str(one.get("dataset"))
+        method = str(one.get("method"))
+        made.append(
+            [
+                metric.title if metric else str(one.get("metric")),
+                run.datasets[dataset].title if dataset in run.datasets else dataset,
+                run.methods[method].title if method in run.methods else method,
+                fmt.signed(slope, digits),
+                fmt.interval(one.get("low"), one.get("high"), digits) or fmt.EN_DASH,
+                f"{one.get('n')} {'clips' if one.get('basis') == 'clips' else 'bins of one stream'}",
+                str(one.get("reading") or ""),
+            ]
+        )
+    return made
 
 
 def memory_picture(run: Run) -> plot.Picture | None:

@@ -30,6 +30,14 @@ def signed(value: object, digits: int = 2) -> str:
     return f"{measured:+.{digits}f}".replace("-", MINUS)
 
 
+def p_value(value: object) -> str:
+    """``0.031``, ``below 0.001``; empty when there is none."""
+    measured = number(value)
+    if measured is None:
+        return ""
+    return "below 0.001" if measured < 0.001 else f"{measured:.3f}"
+
+
 def interval(low: object, high: object, digits: int = 2) -> str:
     """``5.21-6.02`` with an en dash, ``to`` where a minus sign stands; nothing when a bound is missing."""
     first, last = number(low), number(high)

@@ -13,34 +13,48 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import cases, definition, figures, format, media, plot, speed, tables, trust
+from reports import cases, claims, definition, figures, filmstrips, format, media, plot, positions, speed, tables, trust
 from reports.data import Run, load
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def build_page(root: Path, budget_bytes: int) -> Path:
-    """Read a run folder and write its ``report/index.html``; returns the path."""
+def build_page(root: Path, budget_bytes: int, out: Path | None = None, mode: str = "auto") -> Path:
+    """Read a run folder and write its page; returns the path.
+
+    out: a folder to write the page and, in folder mode, its videos into, fit to be moved elsewhere; None: RUN/report, with
+    videos left where they are. mode: "auto" embeds videos while the budget lasts, "single" embeds all, "folder" none.
+    """
     run = load(root)
-    return _write(root / "report" / "index.html", render(run, budget_bytes))
+    shelf = media.Shelf(run, budget_bytes, mode, out)
+    text = render(run, shelf)
+    excess = len(text.encode()) - budget_bytes
+    if mode == "auto" and excess > 0 and shelf.embedded:
+        # The rest of the page took more than expected: fewer videos stay inside.
+        text = render(run, media.Shelf(run, max(0, shelf.spent_bytes - excess), mode, out))
+    return write_page((out or root / "report") / "index.html", text)
 
 
-def render(run: Run, budget_bytes: int) -> str:
-    """The whole page as text; the same store gives the same text."""
-    environment = Environment(
+def environment() -> Environment:
+    """Templates with what all of them use."""
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(fmt=format, svg=Markup, dash_svg=dash_sample)
-    return environment.get_template("page.html.j2").render(context(run, budget_bytes))
+    made.globals.update(fmt=format, svg=Markup, dash_svg=dash_sample)
+    return made
 
 
-def context(run: Run, budget_bytes: int) -> dict[str, Any]:
+def render(run: Run, shelf: media.Shelf) -> str:
+    """The whole page as text; the same store gives the same text."""
+    return environment().get_template("page.html.j2").render(context(run, shelf))
+
+
+def context(run: Run, shelf: media.Shelf) -> dict[str, Any]:
     """Everything the template may show."""
-    shelf = media.Shelf(run, budget_bytes)
     shown = cases.cases(run, shelf)
     script = (TEMPLATES / "script.js").read_text("utf-8")
     return {
@@ -51,8 +65,12 @@ def context(run: Run, budget_bytes: int) -> dict[str, Any]:
         "checks": trust.checks(run),
         "hero": cases.hero_rows(run),
         "tables": tables.summary_tables(run),
+        "claims": claims.claim_view(run),
         "paired": figures.paired_pictures(run),
         "drift": figures.drift_pictures(run),
+        "slopes": figures.slope_rows(run),
+        "positions": positions.position_pictures(run),
+        "films": filmstrips.films(run),
         "speed": speed.speed_view(run),
         "legend": definition.method_legend(run),
         "cases": shown,
@@ -109,7 +127,7 @@ def _downloads(run: Run) -> list[tuple[str, str, str]]:
     return [(label, media.data_uri(content, kind), format.size(len(content))) for label, kind, content in files]
 
 
-def _write(path: Path, text: str) -> Path:
+def write_page(path: Path, text: str) -> Path:
     """Write beside the target, flush, rename: a reader sees the old page or the new one, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".index-", suffix=".tmp")

@@ -10,12 +10,15 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_hex, to_rgba, to_rgba_array
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
@@ -36,11 +39,13 @@ THEME = {
 }
 SERIES_COUNT = 8
 SERIES_FALLBACK = ("#2a8a83", "#8a8f98", "#c07a2c", "#8468b8", "#4f83bd", "#b8587f", "#7c8a2f", "#a0673f")
+PRINT_SERIES = ("#0e7f77", "#5f6872", "#b0640f", "#6f4fb0", "#2c6cb5", "#b03f74", "#66761a", "#8a4f2a")
 DASHES: tuple[Dash, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)), "-", (0, (5, 2)), (0, (1.2, 1.6)), "-")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 STYLE: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "reports",
+    "pdf.fonttype": 42,
     "font.family": "sans-serif",
     "font.size": 9.5,
     "axes.titlesize": 10,
@@ -62,6 +67,11 @@ STYLE: dict[RcKeyType, Any] = {
     "xtick.major.size": 0,
     "ytick.major.size": 0,
 }
+
+
+PRINT = {INK: "#1d2327", MUTED: "#4c545d", GRID: "#d9d6cf", GOOD: "#1d7a55", BAD: "#b3392f", PAPER: "#ffffff"}
+PRINT |= {f"#c000{index:02x}": colour for index, colour in enumerate(PRINT_SERIES)}
+_FOLDER: ContextVar[Path | None] = ContextVar("folder of figure files", default=None)
 
 
 @dataclass
@@ -108,10 +118,58 @@ def panel(figure: Figure, left: float, bottom: float, width: float, height: floa
 
 
 def svg(figure: Figure, name: str) -> str:
-    """The figure as an SVG element to put in a page; ``name`` makes its ids unique."""
+    """The figure as an SVG element to put in a page; ``name`` makes its ids unique.
+
+    Inside ``saved_to`` the figure is written as files too, in print colours.
+    """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    folder = _FOLDER.get()
+    if folder is not None:
+        _save(figure, folder, name)
     return _themed(_trimmed(buffer.getvalue(), name))
+
+
+@contextmanager
+def saved_to(folder: Path) -> Iterator[None]:
+    """Every figure drawn inside is also written as NAME.svg and NAME.pdf, fit for print on white."""
+    token = _FOLDER.set(folder)
+    try:
+        yield
+    finally:
+        _FOLDER.reset(token)
+
+
+def _save(figure: Figure, folder: Path, name: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    _recolour(figure)
+    figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+
+
+def _recolour(figure: Figure) -> None:
+    """Replace marker colours by those of print in everything that is drawn."""
+    for artist in figure.findobj():
+        for part in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
+            getter, setter = getattr(artist, f"get_{part}", None), getattr(artist, f"set_{part}", None)
+            if getter is None or setter is None:
+                continue
+            found = _printed(getter())
+            if found is not None:
+                setter(found)
+
+
+def _printed(colour: Any) -> Any:
+    """The print colour (or colours) that stands for a marker, None where there is none; transparency stays."""
+    try:
+        rows = to_rgba_array(colour)
+    except (TypeError, ValueError):
+        return None
+    hexes = [to_hex(row) for row in rows]
+    if not any(one in PRINT for one in hexes):
+        return None
+    made = [to_rgba(PRINT.get(one, one), float(row[3])) for one, row in zip(hexes, rows, strict=True)]
+    return made if len(made) != 1 else made[0]
 
 
 def _trimmed(text: str, name: str) -> str:

@@ -29,6 +29,9 @@ class SpeedRow:
     repeats: int
     protocol: str
     fps: float | None = None
+    denoiser: str = ""
+    denoiser_vae: str = ""
+    probes: str = ""
 
     @property
     def is_valid(self) -> bool:
@@ -42,14 +45,16 @@ class SpeedView:
 
     playback_fps: float
     rows: list[SpeedRow] = field(default_factory=list)
+    scenarios: list[list[str]] = field(default_factory=list)
     pictures: list[plot.Picture] = field(default_factory=list)
 
 
 def speed_view(run: Run) -> SpeedView:
     """Rows and pictures of the speed section."""
     rate = playback_rate(run)
-    view = SpeedView(rate, [speed_row(run, *entry) for entry in run.speed])
-    candidates = [_rate_picture(view), _gantt(run, rate), memory_picture(run)]
+    timed = [entry for entry in run.speed if entry[2].get("scenario") in (None, "offline")]
+    view = SpeedView(rate, [speed_row(run, *entry) for entry in timed], scenario_rows(run))
+    candidates = [_rate_picture(view), latency_picture(run), tradeoff_picture(run), _gantt(run, rate), memory_picture(run)]
     view.pictures = [picture for picture in candidates if picture]
     return view
 
@@ -93,7 +98,142 @@ def speed_row(run: Run, method: str, scenario: str, record: Json) -> SpeedRow:
         len(repeats) if isinstance(repeats, list) else int(number(repeats) or 0),
         describe(protocol),
         number(_value(record, "fps_end_to_end")),
+        fmt.decimal(_value(record, "fps_denoiser"), 1),
+        fmt.decimal(_value(record, "fps_denoiser_vae"), 1),
+        _probe_words(record),
     )
+
+
+def _probe_words(record: Json) -> str:
+    """What the honesty probes of a record found, each outcome once."""
+    found: dict[str, list[str]] = {}
+    for one in record.get("probes") or []:
+        if isinstance(one, dict):
+            found.setdefault(str(one.get("state")), []).append(str(one.get("name")))
+    return "; ".join(f"{state}: {', '.join(dict.fromkeys(names))}" for state, names in found.items())
+
+
+SCENARIO_FIELDS = {
+    "live": (
+        ("first_frame_s", "first frame"),
+        ("latency_p50", "latency p50"),
+        ("latency_p90", "p90"),
+        ("latency_p99", "p99"),
+        ("latency_max", "largest"),
+        ("longest_freeze_s", "longest freeze"),
+    ),
+    "switch": (
+        ("switch_p50", "speech to frame p50"),
+        ("switch_p95", "p95"),
+        ("switch_max", "largest"),
+        ("stall_max_s", "largest stall"),
+    ),
+    "cold": (("started_s", "interpreter up"), ("loaded_s", "weights loaded"), ("first_frame_s", "first frame")),
+}
+
+
+def scenario_rows(run: Run) -> list[list[str]]:
+    """Live, switch, soak and cold as sentences: one row per record."""
+    made = []
+    for method, name, record in run.speed:
+        scenario = str(record.get("scenario") or "")
+        words = [f"{label} {fmt.seconds(record[field])}" for field, label in SCENARIO_FIELDS.get(scenario, ())
+                 if number(record.get(field)) is not None]  # fmt: skip
+        if scenario == "soak":
+            words = _soak_words(record)
+        if number(record.get("misses")) is not None:
+            buffer_s = next((one.get("buffer_s") for one in record.get("repeats") or []), 0.0)
+            words.append(f"{fmt.decimal(record['misses'], 0)} deadlines missed with {fmt.seconds(buffer_s)} of buffer")
+        if words:
+            title = run.methods[method].title if method in run.methods else method
+            verdict = str(record.get("verdict") or "")
+            made.append([f"{title}, {name}", verdict, "; ".join(words), str(record.get("reason") or "")])
+    return made
+
+
+def _soak_words(record: Json) -> list[str]:
+    parts = []
+    for field_name, label, unit in (
+        ("stream_s", "stream of", "s"),
+        ("fps_steady", "", "FPS"),
+        ("fps_first_tenth", "first tenth", "FPS"),
+        ("fps_last_tenth", "last tenth", "FPS"),
+        ("memory_growth_mib", "memory grew by", "MiB"),
+    ):
+        if number(record.get(field_name)) is not None:
+            parts.append(f"{label} {fmt.decimal(record[field_name], 1)} {unit}".strip())
+    return parts
+
+
+def latency_picture(run: Run) -> plot.Picture | None:
+    """How late chunks (or first frames after a silence) were: every one of them, from the earliest to the latest."""
+    curves = []
+    for method, name, record in run.speed:
+        late = sorted(
+            v for one in record.get("repeats") or [] if isinstance(one, dict) for v in one.get("latencies_s") or []
+        )
+        late = [value for value in late if number(value) is not None]
+        if record.get("verdict") == "VALID" and len(late) > 1:
+            curves.append((f"{run.methods[method].title if method in run.methods else method}, {name}", late))
+    if not curves:
+        return None
+    with plot.canvas(WIDTH_IN, 2.6) as figure:
+        axes = plot.panel(figure, 0.055, 0.18, 0.93, 0.7)
+        for index, (label, late) in enumerate(curves):
+            shares = [100 * (place + 1) / len(late) for place in range(len(late))]
+            axes.plot(shares, late, label=label, color=plot.series_colour(index), linestyle=plot.series_dash(index))
+        axes.set_xlim(0, 100)
+        axes.set_ylim(bottom=0)
+        axes.set_title("Latency in seconds, by share of chunks", x=0)
+        axes.set_xlabel("per cent of chunks that were no later", labelpad=3)
+        axes.legend(frameon=False, loc="upper left")
+        drawing = plot.svg(figure, "latency")
+    marks = (0.5, 0.9, 0.99)
+    rows = [[label, *(fmt.seconds(late[round(mark * (len(late) - 1))]) for mark in marks), fmt.seconds(late[-1])]
+            for label, late in curves]  # fmt: skip
+    words = "; ".join(f"{row[0]}: half within {row[1]}, 99 % within {row[3]}" for row in rows)
+    header = ["Stream", "p50", "p90", "p99", "Largest"]
+    return plot.Picture(drawing, f"Distribution of latencies. {words}.", words, header, rows)
+
+
+def tradeoff_picture(run: Run) -> plot.Picture | None:
+    """Quality against time to first frame, a dot per method; None for fewer than two methods."""
+    from reports.cases import headline
+
+    for dataset in run.datasets:
+        metric = headline(run, dataset)
+        if metric is None:
+            continue
+        cells = {(c.get("method"), c.get("metric")): c for c in run.cells if c.get("dataset") == dataset}
+        dots = []
+        for method in run.methods:
+            quality, wait = (cells.get((method, name), {}) for name in (metric.name, "ttff"))
+            if number(quality.get("value")) is not None and number(wait.get("value")) is not None:
+                dots.append((method, wait["value"], quality))
+        if len(dots) < 2:
+            continue
+        with plot.canvas(WIDTH_IN, 3.0) as figure:
+            axes = plot.panel(figure, 0.065, 0.16, 0.92, 0.72)
+            for index, (method, wait_s, quality) in enumerate(dots):
+                colour, marker = plot.series_colour(index), plot.series_marker(index)
+                if number(quality.get("low")) is not None and number(quality.get("high")) is not None:
+                    axes.plot([wait_s, wait_s], [quality["low"], quality["high"]], color=colour, linewidth=1.4)
+                axes.plot(wait_s, quality["value"], marker, color=colour, markersize=7)
+                place = (wait_s, quality["value"])
+                axes.annotate(run.methods[method].title, place, (9, 4), textcoords="offset points", fontsize=9)
+            axes.set_title(f"{metric.title} against time to first frame, {run.datasets[dataset].title}", x=0)
+            axes.set_xlabel("seconds to the first frame", labelpad=3)
+            axes.set_xlim(left=0)
+            axes.margins(x=0.25, y=0.2)
+            drawing = plot.svg(figure, "tradeoff")
+        rows = [
+            [run.methods[m].title, fmt.seconds(w), fmt.decimal(q["value"], metric.digits),
+             fmt.interval(q.get("low"), q.get("high"), metric.digits)] for m, w, q in dots
+        ]  # fmt: skip
+        words = "; ".join(f"{row[0]}: {row[2]} after {row[1]}" for row in rows)
+        header = ["Method", "First frame", metric.title, "95 % interval"]
+        return plot.Picture(drawing, f"{metric.title} against time to first frame: {words}.", "", header, rows)
+    return None
 
 
 def describe(value: object) -> str:
@@ -160,12 +300,12 @@ def _first_blocks(spans: list[Json]) -> list[Json]:
 
 
 def _gantt_picture(run: Run, clip: Clip, spans: list[Json], rate: float) -> plot.Picture:
-    stages = list(dict.fromkeys(str(s.get("stage")) for s in sorted(spans, key=lambda s: s["begin_s"])))
+    stages = list(dict.fromkeys(map(_lane, sorted(spans, key=lambda s: s["begin_s"]))))
     height_in = 0.95 + 0.36 * len(stages)
     with plot.canvas(WIDTH_IN, height_in) as figure:
         axes = plot.panel(figure, 0.08, 0.48 / height_in, 0.905, 0.36 * len(stages) / height_in)
         for span in spans:
-            _gantt_bar(axes, span, stages.index(str(span.get("stage"))))
+            _gantt_bar(axes, span, stages.index(_lane(span)))
         axes.set_yticks(range(len(stages)), stages)
         axes.set_ylim(len(stages) - 0.45, -0.55)
         axes.set_xlim(0, max(s["end_s"] for s in spans) * 1.01)
@@ -177,7 +317,7 @@ def _gantt_picture(run: Run, clip: Clip, spans: list[Json], rate: float) -> plot
     rows = [
         [
             str(int(s["block"])),
-            str(s.get("stage")),
+            _lane(s),
             *(f"{s[k]:.3f}" for k in ("begin_s", "end_s")),
             str(s.get("frames", "")),
         ]
@@ -194,6 +334,12 @@ def _gantt_picture(run: Run, clip: Clip, spans: list[Json], rate: float) -> plot
         ["Block", "Stage", "Begins, s", "Ends, s", "Frames"],
         rows,
     )
+
+
+def _lane(span: Json) -> str:
+    """A stage, or a stage on a device where the timeline names devices."""
+    device = span.get("device", span.get("rank"))
+    return str(span.get("stage")) + ("" if device is None else f", device {device}")
 
 
 def _first_block_end(spans: list[Json]) -> float:

@@ -33,6 +33,7 @@ class CellView:
     note: str = ""
     sort: str = ""
     best: bool = False
+    claim: str = ""
 
 
 @dataclass
@@ -55,6 +56,7 @@ class TableView:
     groups: list[tuple[str, list[RowView]]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
     any_best: bool = False
+    best_rule: str = ""
 
 
 def summary_tables(run: Run) -> list[TableView]:
@@ -97,7 +99,8 @@ def _table(run: Run, table: Json, dataset: str, anchor: str) -> TableView:
     cells = _index(run, table["name"], dataset)
     letters: dict[str, str] = {}
     rows = [_row(run.methods[name], columns, cells, letters) for name in table["rows"]]
-    view.any_best = _mark_best(rows, columns, cells)
+    view.any_best, view.best_rule = _mark(run, table["name"], dataset, rows, columns, cells)
+    _mark_claims(run, table["name"], dataset, rows, columns)
     for label, kinds in GROUPS:
         members = [row for row in rows if row.method.kind in kinds]
         if members:
@@ -151,6 +154,43 @@ def _letter(index: int) -> str:
     return (_letter(head - 1) if head else "") + chr(ord("a") + tail)
 
 
+APART_RULE = "best of its column, its interval apart from every other"
+TESTED_RULE = (
+    "best of its column, or not told apart from the best (paired sign-flip test, Holm over the column's rows, 5 %; "
+    "for speed: ranges of repeats that do not touch); controls do not compete"
+)
+
+
+def _mark(
+    run: Run, table: str, dataset: str, rows: list[RowView], columns: list[Metric], cells: dict[tuple[str, str], Json]
+) -> tuple[bool, str]:
+    """Mark what the run's own comparisons call best; a run without them falls back to its intervals."""
+    if not run.best:
+        return _mark_best(rows, columns, cells), APART_RULE
+    bold = {
+        (str(method), str(one.get("metric")))
+        for one in run.best
+        if one.get("table") == table and one.get("dataset") == dataset
+        for method in one.get("bold") or []
+    }
+    for row in rows:
+        for metric, cell in zip(columns, row.cells, strict=True):
+            cell.best = bool(cell.value) and (row.method.name, metric.name) in bold
+    return any(cell.best for row in rows for cell in row.cells), TESTED_RULE
+
+
+def _mark_claims(run: Run, table: str, dataset: str, rows: list[RowView], columns: list[Metric]) -> None:
+    """Write into the cell of the other row what became of the paper's claim about it."""
+    outcomes = {
+        (str(one.get("against")), str(one.get("metric"))): str(one.get("outcome") or "")
+        for one in run.claims
+        if one.get("table") == table and one.get("dataset") == dataset
+    }
+    for row in rows:
+        for metric, cell in zip(columns, row.cells, strict=True):
+            cell.claim = outcomes.get((row.method.name, metric.name), "")
+
+
 def _mark_best(rows: list[RowView], columns: list[Metric], cells: dict[tuple[str, str], Json]) -> bool:
     """Mark the best value of a column where its interval touches no other row's; controls do not compete."""
     marked = False
@@ -199,13 +239,27 @@ def _paired(run: Run, item: Json) -> Json | None:
         "wins": item.get("wins"),
         "ties": item.get("ties"),
         "losses": item.get("losses"),
-        "verdict": _paired_verdict(metric, low, high),
+        "verdict": _paired_verdict(metric, low, high, str(item.get("verdict") or "")),
+        "p": fmt.p_value(item.get("p_holm")),
+        "effect": fmt.signed(item.get("effect"), 2) if number(item.get("effect")) is not None else "",
+        "more": _more(item),
         "text": fmt.signed(mean, metric.digits),
         "interval": fmt.interval(low, high, metric.digits),
     }
 
 
-def _paired_verdict(metric: Metric, low: float | None, high: float | None) -> str:
+def _more(item: Json) -> str:
+    """How many samples would decide, where the run says."""
+    more = number(item.get("more_samples"))
+    if item.get("verdict") != "inconclusive":
+        return ""
+    return f"about {more:.0f} more samples would decide" if more else "no number of samples in sight"
+
+
+def _paired_verdict(metric: Metric, low: float | None, high: float | None, stored: str = "") -> str:
+    """The run's own verdict, which knows the correction; else what the interval says."""
+    if stored:
+        return "not told apart" if stored == "inconclusive" else stored
     if low is None or high is None or low <= 0 <= high:
         return "not told apart"
     if metric.direction not in ("up", "down"):

@@ -12,6 +12,7 @@ from reports.tables import title
 
 PASS, NOTE, WARN, FAIL = "pass", "note", "warn", "fail"
 WORDS = {PASS: "holds", NOTE: "note", WARN: "caution", FAIL: "problem"}
+MOST_GROWTH = 0.01
 EXPECTED_OFFSET_FRAMES, OFFSET_TOLERANCE = -5, 1  # a late voice reads negative
 
 
@@ -35,6 +36,7 @@ def checks(run: Run) -> list[Check]:
     made += _swapped(run)
     made += _shifted(run)
     made += _speed(run)
+    made += _streams(run)
     made += _backbones(run)
     if run.missing:
         made.append(Check(NOTE, "Files not found", "; ".join(run.missing) + "."))
@@ -149,6 +151,25 @@ def _speed(run: Run) -> list[Check]:
     if bad:
         return [Check(WARN, "Speed figures left out", f"{'; '.join(bad)}. They enter no table and no drawing.")]
     return [Check(PASS, "Speed is valid", f"{fmt.plural(len(rows), 'speed record')}, all VALID under the protocol.")]
+
+
+def _streams(run: Run) -> list[Check]:
+    """Long streams: does memory grow, do positions stay bounded, how fast was it, was it interrupted?"""
+    made = []
+    for one in run.memory:
+        growth, frames = number(one.get("growth_share")), number(one.get("frames"))
+        if growth is None or frames is None:
+            continue
+        parts = [f"{one.get('label')}: resident memory {100 * growth:+.2f} % after the first minute"]
+        if number(one.get("times_playback")) is not None:
+            parts.append(f"made at {one['times_playback']:.1f} times playback speed")
+        if number(one.get("highest_position")) is not None:
+            parts.append(f"no rotary position above {one['highest_position']:.0f}")
+        starts = number(one.get("starts")) or 1
+        parts.append("without interruption" if starts == 1 else f"interrupted and taken up again {starts - 1:.0f} times")
+        level, title = (PASS, "Memory of the stream is flat") if growth < MOST_GROWTH else (FAIL, "Memory grows")
+        made.append(Check(level, title, f"{'; '.join(parts)}."))
+    return made
 
 
 def _backbones(run: Run) -> list[Check]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from evalkit.jobs import READING, STRESS, JobSpec
 from evalkit.makers.base import Maker
+from evalkit.plan import POSITIONS
 from evalkit.records import GENERATE, SPEED
 from evalkit.store import Store
 
@@ -24,6 +25,10 @@ def make_maker(store: Store, spec: JobSpec) -> Maker:
         from evalkit.makers.readings import ReadingMaker
 
         return ReadingMaker(store)
+    if spec.kind == POSITIONS:
+        from evalkit.makers.positions import PositionsMaker
+
+        return PositionsMaker(store)
     if spec.kind == STRESS:
         from evalkit.makers.streams import StreamMaker
 

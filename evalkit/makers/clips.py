@@ -10,8 +10,8 @@ from typing import Any
 
 from evalkit.busy import OtherWork
 from evalkit.errors import is_disk_full
-from evalkit.failures import failed_record, failure_of
-from evalkit.jobs import Part, WorkItem
+from evalkit.failures import failure_of
+from evalkit.jobs import Part, WorkItem, failed_record
 from evalkit.makers.base import Maker, new_record
 from evalkit.makers.memory import PeakMemory
 from evalkit.methods.base import VIDEO, Generation, Order

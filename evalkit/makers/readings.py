@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from evalkit import experiments, speed
+from evalkit import speed
 from evalkit.capabilities import CLIPS, PROBE
 from evalkit.definition import MethodInfo
+from evalkit.experiments import from_clips
 from evalkit.jobs import Part, WorkItem
 from evalkit.makers.base import Maker, new_record, plain_inputs
 from evalkit.makers.streaming import probe_streaming
@@ -36,7 +37,7 @@ class ReadingMaker(Maker):
         assert self.definition.speed is not None
         first = self.definition.speed.dataset
         for name in sorted((one.name for one in self.definition.datasets), key=lambda name: name != first):
-            protocol = replace(experiments.FROM_CLIPS, dataset=name)
+            protocol = from_clips(self.definition.speed, name)
             if info.kind == RIVAL:
                 protocol = replace(protocol, others_share=1.0)  # another's system works on devices of its own
             found = self._done_clips(part.key.method, name)

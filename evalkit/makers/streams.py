@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
+from evalkit.experiments import WINDOW_S
 from evalkit.jobs import WorkItem
+from evalkit.long_stream import LongStream, join_parts
 from evalkit.makers.base import Maker, new_record, plain_inputs
 from evalkit.makers.clips import too_short
-from evalkit.methods.base import VIDEO
+from evalkit.methods.base import VIDEO, Generation
 from evalkit.methods.remux import add_voice, cut_pictures, read_voice, voice_rate_hz
-from evalkit.plan import STRESS_STREAM
+from evalkit.names import slug
+from evalkit.plan import STRESS_STREAM, STRESS_WINDOWS, streamed_sample, window_begin_s
 from evalkit.records import DONE, INVALID, Key, Record
-from evalkit.stress import repeated_voice
+from evalkit.stress import cut_repeated, repeated_voice
 
 MEMORY = "memory.json"
 SAMPLE_INTERVAL_S = 2.0
 MAX_SAMPLES = 4000
+FIRST_MINUTE_S = 60.0
 
 
 class StreamMaker(Maker):
@@ -42,31 +49,48 @@ class StreamMaker(Maker):
         key = part.key
         session = self.session(key.method)
         given = plain_inputs(self.loaded_set(stress.source).samples[key.sample])
-        voice = repeated_voice(given.audio, stress.stream_s)
+        stream = session.frames(given, key.seed)
+        # Not a temporary folder: what an interrupted run has made of the stream is where the next one goes on.
+        work = LongStream(self.store.path(f"streams/{slug(key.method)}/{key.clip}"), part.fingerprint)
+
+        def voice(first: int) -> Iterator[np.ndarray]:
+            return repeated_voice(given.audio, stress.stream_s, first=first)
+
         with MemorySampler() as memory:
-            generation = session.stream(given, voice, key.seed, made)
+            work.run(stream, voice)
+        frames, fps = join_parts(work.parts(), voice(0), voice_rate_hz(given.audio), made / VIDEO)
         (made / MEMORY).write_text(json.dumps(memory.curve(), indent=1) + "\n", encoding="utf-8")
-        reason = too_short(generation, stress.stream_s)
+        reason = too_short(Generation(made / VIDEO, None, frames, fps), stress.stream_s)
         record = new_record(part, INVALID if reason else DONE)
         record.artefacts = self.store.publish(made, key.artefact_dir)
+        progress = work.progress
         record.outputs = {
-            "frames": generation.frames,
-            "fps": generation.fps,
+            "frames": frames,
+            "fps": fps,
             "reason": reason or None,
-            "details": {**generation.details, "memory": memory.summary()},
+            "details": {
+                "width": stream.width,
+                "height": stream.height,
+                "wall_s": progress.wall_s,
+                "times_playback": frames / fps / progress.wall_s,
+                "starts": progress.starts,
+                "highest_position": progress.highest_position,
+                "memory": memory.summary(),
+            },
         }
         record.cost = {"load_s": self.load_s.get(key.method)}
+        work.remove()
         return record
 
     def _segment(self, item: WorkItem, made: Path) -> Record:
         part = item.parts[0]
         key = part.key
-        stream = Key(key.kind, key.method, STRESS_STREAM, key.sample, key.seed)
-        begin_s, end_s = _span(key.dataset)
+        stream = Key(key.kind, key.method, STRESS_STREAM, streamed_sample(key.dataset, key.sample), key.seed)
+        begin_s, end_s = _span(key)
         video = self.store.path(f"{stream.artefact_dir}/{VIDEO}")
         if not video.is_file():
             raise FileNotFoundError(f"the stream of {key.method} is not there, so no segment can be cut from it")
-        pictures, voice = made / "pictures.mp4", self.loaded_set(key.dataset).samples[key.sample].audio
+        pictures, voice = made / "pictures.mp4", self._voice(key)
         cut_pictures(video, begin_s, end_s, pictures)
         frames, fps = add_voice(pictures, read_voice(voice), voice_rate_hz(voice), made / VIDEO)
         pictures.unlink()
@@ -76,13 +100,25 @@ class StreamMaker(Maker):
         record.outputs = {"frames": frames, "fps": fps, "reason": reason or None, "details": {}}
         return record
 
+    def _voice(self, key: Key) -> Path:
+        """The voice of a segment; that of a window is cut when it is first needed."""
+        audio = self.loaded_set(key.dataset).samples[key.sample].audio
+        if not audio.is_file():
+            assert self.definition.stress is not None
+            whole = self.loaded_set(self.definition.stress.source)
+            begin_s, end_s = _span(key)
+            source = whole.samples[streamed_sample(key.dataset, key.sample)].audio
+            cut_repeated(source, (int(begin_s), int(end_s)), audio)
+        return audio
+
 
 class MemorySampler:
-    """Resident memory of this process over time, thinned so that the curve stays small however long the stream."""
+    """Resident memory over time, of this process and of those it started, thinned so that the curve stays small."""
 
     def __init__(self, interval_s: float = SAMPLE_INTERVAL_S) -> None:
         self.interval_s = interval_s
         self._points: list[tuple[float, float]] = []
+        self._processes = 1
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -100,16 +136,21 @@ class MemorySampler:
         return {"t_s": [round(t, 2) for t, _ in self._points], "rss_mib": [round(mib, 2) for _, mib in self._points]}
 
     def summary(self) -> dict[str, float | None]:
-        """Memory a tenth into the stream, at its end, and the highest."""
+        """Memory after the first minute (or tenth, of short streams), at the end, the highest, and the growth between."""
         values = [mib for _, mib in self._points]
         if not values:
-            return {"early_mib": None, "end_mib": None, "highest_mib": None}
-        early = values[len(values) // 10]
-        return {"early_mib": round(early, 2), "end_mib": round(values[-1], 2), "highest_mib": round(max(values), 2)}
+            return {"early_mib": None, "end_mib": None, "highest_mib": None, "growth_share": None}
+        lasted_s = self._points[-1][0]
+        early_s = min(FIRST_MINUTE_S, lasted_s / 10)
+        early = next(mib for t, mib in self._points if t >= early_s)
+        found = {"early_mib": early, "end_mib": values[-1], "highest_mib": max(values)}
+        rounded: dict[str, float | None] = {name: round(value, 2) for name, value in found.items()}
+        return {**rounded, "growth_share": round(values[-1] / early - 1, 5), "processes": self._processes}
 
     def _watch(self) -> None:
         while True:
-            mib = resident_mib()
+            mib, processes = resident_mib()
+            self._processes = max(self._processes, processes)
             if mib is not None:
                 self._points.append((time.monotonic() - self._begun, mib))
             if len(self._points) >= MAX_SAMPLES:
@@ -119,15 +160,24 @@ class MemorySampler:
                 return
 
 
-def resident_mib() -> float | None:
-    """Resident memory of this process, where the system tells."""
+def resident_mib() -> tuple[float | None, int]:
+    """Resident memory of this process and all below it, and how many they are; None where the system does not tell."""
+    import psutil
+
     try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        own = psutil.Process()
+        found = [own.memory_info().rss]
+    except psutil.Error:
+        return None, 1
+    for child in own.children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it may have ended meanwhile
+            found.append(child.memory_info().rss)
+    return sum(found) / 2**20, len(found)
 
 
-def _span(dataset: str) -> tuple[float, float]:
-    begin, end = dataset.rsplit("_", 2)[-2:]
+def _span(key: Key) -> tuple[float, float]:
+    if key.dataset == STRESS_WINDOWS:
+        begin_s = window_begin_s(key.sample)
+        return float(begin_s), float(begin_s + WINDOW_S)
+    begin, end = key.dataset.rsplit("_", 2)[-2:]
     return float(begin), float(end)

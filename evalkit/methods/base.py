@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from evalkit.generator import GeneratorSetup
+    from evalkit.long_stream import FrameStream
+    from evalkit.scenarios import Listening
 
 SYSTEM, CONTROL, ABLATION = "system", "control", "ablation"
 RIVAL, PARADIGM = "rival", "paradigm"
@@ -83,9 +83,21 @@ class Session(ABC):
                 made.append(error)
         return made
 
-    def stream(self, inputs: Inputs, voice: Iterator[np.ndarray], seed: int, out_dir: Path) -> Generation:
-        """As `generate`, with the voice (float32, 16 kHz) arriving in pieces instead of from `inputs.audio`."""
+    def frames(self, inputs: Inputs, seed: int) -> FrameStream:
+        """A stream of frames from float32 samples at 16 kHz, whose state can be kept, for streams of any length."""
         raise NotImplementedError(f"{type(self).__name__} cannot stream, so it has no stress test")
+
+    def listen(self, inputs: Inputs, seed: int) -> Listening:
+        """A stream that takes float32 samples at 16 kHz as they come, and gives the number of frames of each chunk."""
+        raise NotImplementedError(f"{type(self).__name__} takes whole files only, so nothing can be said of live sound")
+
+    def positions(self, inputs: Inputs, seed: int, blocks: int) -> list[dict[str, Any]]:
+        """Rotary positions of the first blocks, read while they are made: one entry per block and step.
+
+        Each has `block`, `step`, `own` and `sink` positions, `sink_is` ("reference" or "adapted"), and `past`: a list of
+        `block` and its `positions`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no rotary positions of blocks to show")
 
     def close(self) -> None:  # noqa: B027 - most sessions hold nothing that needs closing
         """Let go of what was loaded."""
@@ -120,6 +132,10 @@ class Method(ABC):
     def identity(self, profile: str) -> dict[str, Any]:
         """What besides name and version decides the result: options and digests of weights. No paths, no hosts."""
         return {}
+
+    def gpus(self, profile: str) -> int:
+        """Devices that one job of it occupies, all on one machine."""
+        return 0
 
     def problem(self, profile: str) -> str:
         """Why this method cannot run here, with the fix; empty when it can."""

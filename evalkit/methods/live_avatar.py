@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +13,11 @@ from evalkit.errors import PrerequisiteMissingError
 from evalkit.fingerprint import digest
 from evalkit.generator import GeneratorSetup
 from evalkit.methods.base import ABLATION, SYSTEM, TIMELINE, VIDEO, Generation, Inputs, Method, Session
+from evalkit.methods.live_stream import LiveFrames, LiveListening
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from liveavatar.pipeline import Pipeline
+    from liveavatar.streaming.session import Session as StreamSession
 
 SUPPORTED_PROFILES = ("nano", "s2v-14b")
 RANDOM_WEIGHTS = ("random", "random-tiny")
@@ -33,8 +31,9 @@ class LiveAvatar(Method):
     version = "1"
     needs = "nano weights (shipped), or a folder of s2v-14b's"
 
-    def __init__(self, name: str, title: str, kind: str = SYSTEM, **options: Any) -> None:
-        self.name, self.title, self.options = name, title, options
+    def __init__(self, name: str, title: str, kind: str = SYSTEM, variant: str = "", **options: Any) -> None:
+        """variant: of the shipped weights; options: of the rollout."""
+        self.name, self.title, self.variant, self.options = name, title, variant, options
         self.kind = kind  # type: ignore[misc]  # the same class serves the system and its ablations
         self.setup = GeneratorSetup()
 
@@ -57,6 +56,7 @@ class LiveAvatar(Method):
             fp8=self.setup.fp8,
             offload=self.setup.offload,
             size=self._size(profile),
+            variant=self.variant or None,
         )
         return LiveAvatarSession(loaded, self._rollout(profile))
 
@@ -73,9 +73,14 @@ class LiveAvatar(Method):
             "weights": weights_digest(profile, self.setup.weights),
         }
         found |= {"size": list(size)} if size else {}
+        found |= {"variant": self.variant} if self.variant else {}
         # The type follows the device where none was asked for.
         types = [self.setup.dtype or ("" if self.setup.device == "cpu" else "bfloat16"), "fp8" if self.setup.fp8 else ""]
         return found | ({"types": types} if any(types) else {})
+
+    def gpus(self, profile: str) -> int:
+        """One, unless it runs on the processor or on a device that is not handed out by number."""
+        return int(self.setup.device.partition(":")[0] not in ("cpu", "mps", "xpu"))
 
     def problem(self, profile: str) -> str:
         """Missing weights or an unknown profile, with the fix."""
@@ -86,7 +91,21 @@ class LiveAvatar(Method):
             return f"{self.name}: {problem}"
         if not weights_digest(profile, self.setup.weights):
             return f"{self.name} needs the weights of profile {profile}; train them: python -m liveavatar.training --help"
-        return ""
+        return self._variant_problem(profile)
+
+    def _variant_problem(self, profile: str) -> str:
+        """A variant that the weights do not have."""
+        if not self.variant or self.setup.weights in RANDOM_WEIGHTS:
+            return ""
+        if profile != "nano":
+            return f"{self.name} needs weights trained otherwise, which profile {profile} does not have"
+        from liveavatar.checkpoints.store import VARIED, open_weights
+
+        folder = Path(self.setup.weights) if self.setup.weights else _shipped_weights(profile)
+        known = open_weights(folder).variants(VARIED) if folder else []
+        if self.variant in known:
+            return ""
+        return f"{self.name} needs the variant {self.variant!r} of the weights, which have: {', '.join(known) or 'none'}"
 
     def _setup_problem(self, profile: str) -> str:
         """A size that is none, or that the profile does not take."""
@@ -139,26 +158,40 @@ class LiveAvatarSession(Session):
         details = {"width": result.width, "height": result.height, "wall_s": result.wall_s}
         return Generation(video, timeline if timeline.is_file() else None, result.frames, float(result.fps), details)
 
-    def stream(self, inputs: Inputs, voice: Iterator[np.ndarray], seed: int, out_dir: Path) -> Generation:
-        """Piece by piece into a file: memory does not grow with the length of the stream."""
-        from liveavatar.inputs import read_picture
-        from liveavatar.output import VideoWriter
+    def frames(self, inputs: Inputs, seed: int) -> LiveFrames:
+        """A stream of frames whose state can be kept."""
+        return LiveFrames(self._open(inputs, seed), self.pipeline.config)
 
-        config, begun = self.pipeline.config, time.monotonic()
+    def listen(self, inputs: Inputs, seed: int) -> LiveListening:
+        """A stream whose frames are made and handed over, and then dropped."""
+        return LiveListening(self._open(inputs, seed))
+
+    def positions(self, inputs: Inputs, seed: int, blocks: int) -> list[dict[str, Any]]:
+        """See `Session.positions`: read from the caches after each evaluation."""
+        import numpy as np
+
+        from evalkit.methods.watching import watch
+        from liveavatar.inputs import read_voice
+
+        config, session = self.pipeline.config, self._open(inputs, seed)
+        seen: list[dict[str, Any]] = []
+        watch(session.rollout, seen)
+        voice = read_voice(inputs.audio)
+        per_block = config.block_frames * config.samples_per_frame
+        voice = np.resize(voice, per_block * (blocks + 2))
+        for first in range(0, len(voice), per_block):
+            for _ in session.push(voice[first : first + per_block]):
+                pass
+            if session.rollout.next_block >= blocks:
+                break
+        return [one for one in seen if one["block"] < blocks]
+
+    def _open(self, inputs: Inputs, seed: int) -> StreamSession:
+        from liveavatar.inputs import read_picture
+
+        config = self.pipeline.config
         picture = read_picture(inputs.image, config.height, config.width)
-        session = self.pipeline.open(picture, inputs.prompt, seed, inputs.id, self.options)
-        writer = VideoWriter(
-            out_dir / VIDEO, config.width, config.height, config.fps, audio_rate=config.sample_rate, audio_codec="flac"
-        )
-        with writer:
-            for piece in voice:
-                writer.write_audio(piece)
-                for chunk in session.push(piece):
-                    writer.write(chunk.frames)
-            for chunk in session.flush():
-                writer.write(chunk.frames)
-        details = {"width": config.width, "height": config.height, "wall_s": time.monotonic() - begun}
-        return Generation(out_dir / VIDEO, None, writer.frames_written, float(config.fps), details)
+        return self.pipeline.open(picture, inputs.prompt, seed, inputs.id, self.options)
 
 
 def weights_digest(profile: str, weights: str = "") -> str:

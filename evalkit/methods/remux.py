@@ -58,7 +58,7 @@ def add_voice(pictures: Path, voice: np.ndarray, rate_hz: int, out: Path) -> tup
         sound = target.add_stream("flac", rate=rate_hz, layout="mono")
         sound.codec_context.format = "s16"
         fps = float(old.average_rate or 0)
-        queue = _sound_packets(sound, voice, rate_hz)
+        queue = sound_packets(sound, iter([voice]), rate_hz)
         pending = next(queue, None)
         frames = 0
         for packet in source.demux(old):
@@ -104,13 +104,17 @@ def cut_pictures(source: Path, begin_s: float, end_s: float, out: Path) -> int:
     return frames
 
 
-def _sound_packets(stream: Any, voice: np.ndarray, rate_hz: int) -> Iterator[Any]:
+def sound_packets(stream: Any, voice: Iterator[np.ndarray], rate_hz: int) -> Iterator[Any]:
+    """Encoded packets of a voice that comes in pieces, float32 in -1..1; memory does not grow with its length."""
     import av
 
-    samples = np.clip(np.rint(voice * INT16_SCALE), -INT16_SCALE, INT16_SCALE - 1).astype(np.int16)
-    for first in range(0, len(samples), VOICE_CHUNK_SAMPLES):
-        piece = samples[None, first : first + VOICE_CHUNK_SAMPLES]
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece), format="s16", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = rate_hz, first, Fraction(1, rate_hz)
-        yield from stream.encode(frame)
+    at = 0
+    for piece in voice:
+        samples = np.clip(np.rint(piece * INT16_SCALE), -INT16_SCALE, INT16_SCALE - 1).astype(np.int16)
+        for first in range(0, len(samples), VOICE_CHUNK_SAMPLES):
+            part = samples[None, first : first + VOICE_CHUNK_SAMPLES]
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(part), format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate_hz, at, Fraction(1, rate_hz)
+            at += part.shape[1]
+            yield from stream.encode(frame)
     yield from stream.encode(None)

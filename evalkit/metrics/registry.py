@@ -15,6 +15,7 @@ _METRICS: dict[str, str] = {
     "sync_offset": "evalkit.metrics.sync:SyncOffset",
     "dino_s": "evalkit.metrics.dino_s:DinoS",
     "mouth_correlation": "evalkit.metrics.mouth:MouthCorrelation",
+    "lip_closure": "evalkit.metrics.lip_closure:LipClosure",
 }
 _EXTRACTORS: dict[str, str] = {
     "syncnet": "evalkit.metrics.sync_features:SyncFeatures",

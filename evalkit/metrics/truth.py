@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,16 @@ def true_track(sample: Any, name: str) -> np.ndarray | None:
 
     Sets of real footage have samples without a `truth()` door, or one that returns None.
     """
+    known = _known(sample)
+    return None if known is None else np.asarray(getattr(known.truth, name), dtype=np.float32)
+
+
+def true_sounds(sample: Any, names: Collection[str]) -> list[tuple[float, float]] | None:
+    """Begin and end in seconds of every spoken sound of these names; None where there is no truth."""
+    known = _known(sample)
+    return None if known is None else [(begin, end) for name, begin, end in known.phonemes if name in names]
+
+
+def _known(sample: Any) -> Any:
     door = getattr(sample, "truth", None)
-    known = door() if door is not None else None
-    if known is None:
-        return None
-    return np.asarray(getattr(known.truth, name), dtype=np.float32)
+    return door() if door is not None else None

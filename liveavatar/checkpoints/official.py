@@ -31,12 +31,20 @@ LORA_HUB, LORA_FOLDER = "Quark-Vision/Live-Avatar", "LiveAvatar"
 SHARD_STEM = "diffusion_pytorch_model"
 LORA_RANK = 128
 
+WAN_TERMS = 'README of github.com/Wan-Video/Wan2.2, License Agreement: "The models in this repository"'
+LORA_TERMS = (
+    'README of github.com/Alibaba-Quark/LiveAvatar, License Agreement: "The majority of this project"; '
+    "whether its hub says the same of the weights was not checked"
+)
+THEIR_OWN_TERMS = WAN_TERMS + "; the terms of {}, from which this file is, were not checked"
+
 
 @dataclass(frozen=True)
 class Part:
     """One network of the profile: what it is for, from which hub, which files, and how much they hold when published.
 
-    bytes_each: per stored value. extra: small files that belong to it. licence: as its hub states it.
+    bytes_each: per stored value. extra: small files that belong to it. licence_source: where its licence is stated, and
+    what was not looked up.
     """
 
     name: str
@@ -48,6 +56,7 @@ class Part:
     bytes_each: int
     extra: tuple[str, ...] = ()
     licence: str = "Apache-2.0"
+    licence_source: str = WAN_TERMS
 
     @property
     def bytes(self) -> int:
@@ -82,6 +91,7 @@ def parts() -> tuple[Part, ...]:
             "liveavatar.safetensors",
             _values(lora_layout(transformer, LORA_RANK)),
             2,
+            licence_source=LORA_TERMS,
         ),
         Part(
             "text",
@@ -92,6 +102,7 @@ def parts() -> tuple[Part, ...]:
             _values(umt5_layout(UMT5_XXL)),
             2,
             tokenizer,
+            licence_source=THEIR_OWN_TERMS.format("google/umt5-xxl"),
         ),
         Part(
             "voice",
@@ -102,6 +113,7 @@ def parts() -> tuple[Part, ...]:
             _values(wav2vec_layout(WAV2VEC_LARGE)),
             4,
             (f"{voice}/config.json", f"{voice}/preprocessor_config.json"),
+            licence_source=THEIR_OWN_TERMS.format(f"jonatasgrosman/{voice}"),
         ),
         Part("codec", "Wan 2.1 video codec", BASE_HUB, BASE_FOLDER, "Wan2.1_VAE.pth", _values(vae_layout()), 4),
     )

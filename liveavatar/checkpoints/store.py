@@ -12,7 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from liveavatar.checkpoints.variants import varied
+
 MANIFEST = "manifest.json"
+VARIED = "generator"  # the network that variants are of
 
 
 class WeightsError(RuntimeError):
@@ -39,12 +42,28 @@ class WeightsFolder:
             raise WeightsError(f"{file} does not match its recorded sha256; it is damaged or was replaced: reinstall it")
         return {key: value.float() if value.is_floating_point() else value for key, value in load_file(file).items()}
 
-    def load_into(self, name: str, module: nn.Module, prefix: str = "") -> None:
+    def variants(self, name: str) -> list[str]:
+        """The variants of one network that lie beside it."""
+        return sorted(file.removeprefix(f"{name}-") for file in self.manifest["files"] if file.startswith(f"{name}-"))
+
+    def varied_tensors(self, name: str, variant: str) -> dict[str, Tensor]:
+        """One network's tensors as a variant has them; raises WeightsError naming those that there are."""
+        if variant not in self.variants(name):
+            known = ", ".join(self.variants(name)) or "none"
+            raise WeightsError(f"{self.path} has no variant {variant!r} of {name}; it has: {known}")
+        try:
+            return varied(self.tensors(name), self.tensors(f"{name}-{variant}"))
+        except ValueError as error:
+            raise WeightsError(f"{self.path}: variant {variant!r} of {name}: {error}; export it again") from error
+
+    def load_into(self, name: str, module: nn.Module, prefix: str = "", variant: str | None = None) -> None:
         """Fill a module from the tensors whose names begin with `prefix`, which the module's own names leave out.
 
-        Raises WeightsError naming missing, unknown or misshapen tensors.
+        variant: of those networks that have variants; others are the same in all. Raises WeightsError naming missing,
+        unknown or misshapen tensors, or the variants that there are.
         """
-        tensors = self.tensors(name)
+        is_varied = variant is not None and name == VARIED
+        tensors = self.varied_tensors(name, str(variant)) if is_varied else self.tensors(name)
         try:
             module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         except RuntimeError as error:

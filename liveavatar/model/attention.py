@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from liveavatar.model.pointwise import RMSNorm, inverse_rms, is_plain_inference
 from liveavatar.model.rope import rotate
 
+VECTOR = 16  # numbers that a CPU takes at once: a softmax over fewer in a row is slow, over the axis before it is not
+
 
 def compute_dtype(x: Tensor) -> Tensor:
     """x in the dtype that matrix products will run in: cast once here instead of once per product under autocast."""
@@ -56,10 +58,18 @@ class FewSeen:
 
     scorers: [B, D, heads * n], keys with the queries' norm weights and 1/sqrt(d), each head's in its own rows.
     outputs: [B, heads * n, D], values after the output projection, its bias shared out among heads.
+    is_by_head: whether the n scores of a head stand side by side, or the `heads` scores of a token do.
     """
 
     scorers: Tensor
     outputs: Tensor
+    is_by_head: bool
+
+    def weights(self, scores: Tensor, heads: int) -> Tensor:
+        """Softmax over the tokens of each head, [B, S, heads * n] as the scores are."""
+        if self.is_by_head:
+            return torch.softmax(scores.unflatten(-1, (heads, -1)), dim=-1).flatten(-2)
+        return torch.softmax(scores.unflatten(-1, (-1, heads)), dim=-2).flatten(-2)
 
 
 @dataclass(frozen=True)
@@ -98,12 +108,14 @@ class Attention(nn.Module):
         if self.fused is None:
             return self.queries(x), *self.keys_values(x)
         joined = F.linear(x, self.fused.weight, self.fused.bias)
-        q, k, v = joined.chunk(3, dim=-1)
         if not is_plain_inference(joined):
+            q, k, v = joined.chunk(3, dim=-1)
             return self.split(self.norm_q(q)), self.split(self.norm_k(k)), self.split(v)
-        both = joined[..., : 2 * x.shape[-1]].unflatten(-1, (2, -1))
+        rows = joined.unflatten(-1, (3, -1))
+        both = rows[:, :, :2]
         both.mul_(inverse_rms(both, self.norm_q.eps)).mul_(self.fused.norms)
-        return self.split(q), self.split(k), self.split(v)
+        q, k, v = rows.unflatten(-1, (self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return q, k, v
 
     def output(self, attended: Tensor) -> Tensor:
         """[B, heads, S, d] -> [B, S, D]."""
@@ -116,25 +128,27 @@ class Attention(nn.Module):
         if torch.is_grad_enabled() or not is_few or type(self.o) is not nn.Linear:
             return Seen(keys, values)
         batch, heads, tokens, width = keys.shape
-        by_head = self.norm_q.weight.view(heads, 1, width) * width**-0.5
-        scorers = keys.new_zeros(batch, heads, width, heads, tokens)
-        scorers.diagonal(dim1=1, dim2=3).copy_((keys * by_head).permute(0, 3, 2, 1))
+        is_by_head = tokens >= VECTOR
+        scales = self.norm_q.weight.view(heads, 1, width) * width**-0.5
+        columns = (heads, tokens) if is_by_head else (tokens, heads)
+        scorers = keys.new_zeros(batch, heads, width, *columns)
+        scorers.diagonal(dim1=1, dim2=3 if is_by_head else 4).copy_((keys * scales).permute(0, 3, 2, 1))
         by_output = self.o.weight.t().unflatten(0, (heads, width))
         outputs = torch.bmm(values.transpose(0, 1).reshape(heads, -1, width), by_output) + self.o.bias / heads
-        outputs = outputs.view(heads, batch, tokens, -1).transpose(0, 1).flatten(1, 2)
-        return Seen(keys, values, FewSeen(scorers.flatten(3).flatten(1, 2), outputs))
+        outputs = outputs.view(heads, batch, tokens, -1).permute(*((1, 0, 2, 3) if is_by_head else (1, 2, 0, 3)))
+        return Seen(keys, values, FewSeen(scorers.flatten(3).flatten(1, 2), outputs.flatten(1, 2), is_by_head))
 
     def cross(self, x: Tensor, seen: Seen, residual: Tensor) -> Tensor:
-        """residual + attention from tokens [B, S, D] to what is seen; no positions, no mask."""
+        """residual, which may be overwritten, + attention from tokens [B, S, D] to what is seen; no positions, no mask."""
         if seen.few is None:
             return residual + self.output(scaled_attention(self.queries(x), seen.keys, seen.values))
         q = self.q(x)
-        inverse = inverse_rms(q, self.norm_q.eps) if is_plain_inference(q) else _inverse_rms_in_full(q, self.norm_q.eps)
-        scores = (q @ seen.few.scorers).mul_(inverse).unflatten(-1, (self.heads, -1))
-        weights = torch.softmax(scores, dim=-1).flatten(-2)
+        is_plain = is_plain_inference(q)
+        inverse = inverse_rms(q, self.norm_q.eps) if is_plain else _inverse_rms_in_full(q, self.norm_q.eps)
+        weights = seen.few.weights(torch.bmm(q, seen.few.scorers).mul_(inverse), self.heads)
         if residual.dtype != weights.dtype:
-            return residual + weights @ seen.few.outputs
-        return torch.baddbmm(residual, weights, seen.few.outputs)
+            return residual + torch.bmm(weights, seen.few.outputs)
+        return (residual.baddbmm_ if is_plain else residual.baddbmm)(weights, seen.few.outputs)
 
 
 def _inverse_rms_in_full(x: Tensor, eps: float) -> Tensor:

@@ -168,18 +168,25 @@ class AudioInjector(nn.Module):
         return replace(voice, spoken=tuple(self._spoken(slot, voice) for slot in range(len(self._slots))))
 
     def forward(self, layer: int, x: Tensor, voice: Voice) -> Tensor:
-        """Noisy tokens x [B, F, L, D] after block `layer`, moved by the voice; x itself where the layer has no injection."""
+        """Noisy tokens x [B, F, L, D] after block `layer`, moved by the voice; x itself where the layer has no injection.
+
+        Without gradients x may be overwritten.
+        """
         if layer not in self.slot_of_layer:
             return x
         slot = self.slot_of_layer[layer]
         spoken = voice.spoken[slot] if voice.spoken is not None else self._spoken(slot, voice)
-        norm, attention = self._slots[slot]
+        return self.heard(*self._slots[slot], x, spoken, voice.regions)
+
+    @staticmethod
+    def heard(norm: _AdaLayerNorm, attention: Attention, x: Tensor, spoken: Spoken, regions: Tensor | None) -> Tensor:
+        """x [B, F, L, D], which may be overwritten, moved by what one injection makes of the voice."""
         queries = norm(x, spoken.shift, spoken.scale).to(x.dtype)
         frames = queries.flatten(0, 1)
-        if voice.regions is None:
+        if regions is None:
             return attention.cross(frames, spoken.seen, x.flatten(0, 1)).view_as(x)
         added = attention.cross(frames, spoken.seen, torch.zeros_like(frames)).view_as(queries)
-        return x + (added * voice.regions.unsqueeze(-1).to(added.dtype)).sum(0, keepdim=True)
+        return x + (added * regions.unsqueeze(-1).to(added.dtype)).sum(0, keepdim=True)
 
     def _spoken(self, slot: int, voice: Voice) -> Spoken:
         norm, attention = self._slots[slot]

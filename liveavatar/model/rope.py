@@ -88,6 +88,8 @@ def half_precision(table: Tensor) -> Tensor:
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Rotate [..., S, d] by a table [S, d/2] or [1, d/2], in float32 or wider; returns x's dtype."""
+    if torch.compiler.is_compiling():
+        return rotate_real(x, torch.view_as_real(table))
     return torch.view_as_real(_pairs(x.to(torch.promote_types(x.dtype, torch.float32))) * table).flatten(-2).to(x.dtype)
 
 
@@ -100,6 +102,15 @@ def rotate_into(out: Tensor, x: Tensor, table: Tensor, by: Rotate = rotate) -> N
         torch.mul(_pairs(x), table, out=_pairs(out))
     else:
         out.copy_(by(x, table))
+
+
+def rotated(x: Tensor, table: Tensor, by: Rotate = rotate) -> Tensor:
+    """`rotate`, or a compiled form of it, head after head in memory where attention reads that faster (on a CPU)."""
+    if x.device.type != "cpu" or by is not rotate:
+        return by(x, table)
+    out = torch.empty(x.shape, dtype=x.dtype)
+    rotate_into(out, x, table)
+    return out
 
 
 def rotate_real(x: Tensor, table: Tensor) -> Tensor:

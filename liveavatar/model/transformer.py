@@ -18,7 +18,9 @@ from liveavatar.config import TransformerConfig
 from liveavatar.model.attention import Attention, Context, Seen, compute_dtype
 from liveavatar.model.audio import AudioInjector, CausalAudioEncoder, Voice
 from liveavatar.model.motion import FramePacker, last_motion_latents
+from liveavatar.model.patches import cut, join
 from liveavatar.model.pointwise import TanhGELU, layer_norm
+from liveavatar.model.residual import ResidualAt, SinkResidual
 from liveavatar.model.rope import rotate
 
 __all__ = ["S2VTransformer", "Voice", "initialise"]
@@ -42,6 +44,17 @@ class Levels:
 
     blocks: tuple[Modulation, ...]
     head: Modulation
+
+
+@dataclass(frozen=True)
+class StepConstants:
+    """What a noise level and the latents beside x alone decide: the same in all evaluations that share both.
+
+    beside: added to the embedded patches of x, broadcasts against [B, F, L, D]. residual: where the model predicts it.
+    """
+
+    beside: Tensor
+    residual: ResidualAt | None
 
 
 def _modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
@@ -134,51 +147,14 @@ class Head(nn.Module):
         self.modulation = nn.Parameter(torch.randn(1, 2, c.dim) / c.dim**0.5)
 
     def modulated_by(self, embedded: Tensor) -> Modulation:
-        """Time embedding [B, F, D] -> shift and scale."""
-        shift, scale = (self.modulation + embedded.unsqueeze(2)).unsqueeze(-2).unbind(2)
+        """Time embedding [..., D] -> shift and scale [..., 1, D]."""
+        shift, scale = (self.modulation + embedded.unsqueeze(-2)).unsqueeze(-2).unbind(-3)
         return shift, 1 + scale
 
     def forward(self, x: Tensor, modulation: Modulation) -> Tensor:
         """x [B, F, L, D] -> [B, F, L, patch values]."""
         shift, scale = modulation
         return self.head(_modulate(x.to(self.head.weight.dtype), shift, scale, self.eps))
-
-
-class SinkResidual(nn.Module):
-    """Velocity from a prediction of what the clean latents have beyond the sink (EDM-style preconditioning).
-
-    A token of nano has as many noise values as the model is wide, so a velocity, which contains the noise, does not fit
-    through it; the residual is small and smooth. `gain` [C] is each channel's regression on the sink's latent, `scale`
-    [C] the spread of what remains; both are fitted to data before training and fixed.
-    """
-
-    gain: Tensor
-    scale: Tensor
-    LOWEST_LEVEL = 0.05  # velocity divides by the level; below this the clean estimate hardly moves x any more
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.register_buffer("gain", torch.ones(channels))
-        self.register_buffer("scale", torch.ones(channels))
-
-    def fit(self, latents: Tensor, sinks: Tensor) -> None:
-        """From clean latents [B, C, F, H, W] and the sinks they were drawn with [B, C, 1, H, W]."""
-        over = (0, 2, 3, 4)
-        gain = (latents * sinks).mean(over) / sinks.square().mean(over)
-        self.gain.copy_(gain)
-        self.scale.copy_((latents - gain.view(-1, 1, 1, 1) * sinks).square().mean(over).sqrt())
-
-    def enter(self, x: Tensor, sink: Tensor, level: Tensor) -> Tensor:
-        """The residual in noisy x, at unit spread for every level; level broadcasts against x [B, C, F, H, W]."""
-        gain, scale = self.gain.view(-1, 1, 1, 1), self.scale.view(-1, 1, 1, 1)
-        spread = torch.sqrt(((1 - level) * scale).square() + level.square())
-        return (x - (1 - level) * gain * sink) / spread
-
-    def velocity(self, out: Tensor, x: Tensor, sink: Tensor, level: Tensor) -> Tensor:
-        """(x - clean estimate) / level."""
-        wide = out.to(torch.promote_types(out.dtype, torch.float32))
-        clean = self.gain.view(-1, 1, 1, 1) * sink + self.scale.view(-1, 1, 1, 1) * wide
-        return (x - clean) / level.clamp(min=self.LOWEST_LEVEL)
 
 
 class S2VTransformer(nn.Module):
@@ -273,12 +249,29 @@ class S2VTransformer(nn.Module):
 
     def levels(self, embedded: Tensor, pooled: Tensor | None = None) -> Levels:
         """What embedded times [B, F, D], with the pooled voice if it counts, do to every layer."""
+        return self.levels_of_times(embedded[None], pooled)[0]
+
+    def levels_of_times(self, embedded: Tensor, pooled: Tensor | None = None) -> list[Levels]:
+        """`levels` of several embedded times [times, B, F, D] and one voice."""
         embedded, projected = self._projected(embedded, pooled)
         stacked = torch.cat([block.modulation for block in self.blocks])  # type: ignore[misc]
-        rows = stacked[:, None, None] + projected
+        rows = stacked[:, None, None] + projected.unsqueeze(1)
         rows[..., 1::3, :] += 1  # both scales
-        blocks = tuple(layer.unbind(2) for layer in rows.unsqueeze(-2).unbind(0))
-        return Levels(blocks, self.head.modulated_by(embedded))
+        of_blocks = (tuple(layer.unbind(2) for layer in time.unbind(0)) for time in rows.unsqueeze(-2).unbind(0))
+        heads = zip(*(part.unbind(0) for part in self.head.modulated_by(embedded)), strict=True)
+        return [Levels(blocks, head) for blocks, head in zip(of_blocks, heads, strict=True)]
+
+    def constants(self, time: float, cond: Tensor | None) -> StepConstants:
+        """What `step` needs at one time (0..1000) beside `cond`, whatever the noisy latents and the voice are."""
+        beside = self.trainable_cond_mask.weight[NOISY] + self.patch_embedding.bias  # type: ignore[operator]
+        if cond is not None:
+            beside = self._patches(self.cond_encoder, cond, self.cond_encoder.bias) + beside
+        elif self.config.cond_dim:
+            beside = beside + self.cond_encoder.bias  # type: ignore[operator]  # no pose is a pose of zeros
+        if self.residual is None:
+            return StepConstants(beside, None)
+        level = _levels(torch.full((1, 1), time, dtype=torch.float64, device=beside.device))
+        return StepConstants(beside, self.residual.at(_sink_in(cond), level))
 
     def step(
         self,
@@ -289,40 +282,41 @@ class S2VTransformer(nn.Module):
         context: Context,
         cond: Tensor | None = None,
         levels: Levels | None = None,
+        constants: StepConstants | None = None,
     ) -> Tensor:
         """Streaming call: velocity of one block x [B, C, F, H, W] at one time (0..1000); `context` holds the past.
 
-        levels: what `self.levels` made of that time, where the caller keeps it.
+        levels, constants: what `self.levels` and `self.constants` made of that time, where the caller keeps them.
         """
-        times = torch.full((x.shape[0], 1), time, dtype=torch.float64, device=x.device)
-        tokens = self._tokens(self._entering(x, times, cond), NOISY, cond)
-        levels = levels or self.levels(self.embed_times(times), voice.pooled)
+        if levels is None:
+            times = torch.full((x.shape[0], 1), time, dtype=torch.float64, device=x.device)
+            levels = self.levels(self.embed_times(times), voice.pooled)
+        constants = constants or self.constants(time, cond)
+        residual = constants.residual
+        entering = x if residual is None else residual.enter(x)
+        tokens = compute_dtype(self._patches(self.patch_embedding, entering, None) + constants.beside)
         for layer, block in enumerate(self.blocks):
             (tokens,) = block([tokens], [levels.blocks[layer]], text[layer], layer, context)
             tokens = self.audio_injector(layer, tokens, voice)
-        return self._velocity(self.head(tokens, levels.head), x, times, cond)
+        out = self._latents(self.head(tokens, levels.head), x)
+        return out if residual is None else residual.velocity(out, x)
 
     # --- parts --------------------------------------------------------------------------------------------------
 
     def _tokens(self, latents: Tensor, kind: int, cond: Tensor | None = None) -> Tensor:
         """[B, C, F, H, W] -> [B, F, L, D]."""
-        mask = self.trainable_cond_mask.weight[kind]
-        tokens = self._patches(self.patch_embedding, latents, mask)
+        bias = self.patch_embedding.bias + self.trainable_cond_mask.weight[kind]  # type: ignore[operator]
+        tokens = self._patches(self.patch_embedding, latents, bias)
         if cond is not None:
-            tokens = tokens + self._patches(self.cond_encoder, cond)
+            tokens = tokens + self._patches(self.cond_encoder, cond, self.cond_encoder.bias)
         elif kind == NOISY and self.config.cond_dim:
             tokens = tokens + self.cond_encoder.bias  # type: ignore[operator]  # no pose is a pose of zeros
         return compute_dtype(tokens)
 
-    def _patches(self, embedding: nn.Conv3d, latents: Tensor, added: Tensor | None = None) -> Tensor:
-        """The convolution `embedding`, whose patches do not overlap, as one product: [B, F, L, D], plus `added` [D]."""
-        weight, bias = embedding.weight, embedding.bias
-        assert bias is not None
-        batch, _, frames, height, width = latents.shape
-        pt, ph, pw = self.config.patch_size
-        cut = latents.to(weight.dtype).view(batch, -1, frames // pt, pt, height // ph, ph, width // pw, pw)
-        patches = cut.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(2, 3)
-        return F.linear(patches, weight.flatten(1), bias if added is None else bias + added)
+    def _patches(self, embedding: nn.Conv3d, latents: Tensor, bias: Tensor | None) -> Tensor:
+        """The convolution `embedding`, whose patches do not overlap, as one product, and another bias: [B, F, L, D]."""
+        weight = embedding.weight
+        return F.linear(cut(latents.to(weight.dtype), self.config.patch_size), weight.flatten(1), bias)
 
     def _conditioning(self, sink: Tensor, motion: Tensor | None) -> Tensor:
         """Sink and motion tokens in one run [B, 1, c, D]."""
@@ -347,31 +341,31 @@ class S2VTransformer(nn.Module):
         return self.time_embedding(features)
 
     def _projected(self, embedded: Tensor, pooled: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Embedded times and the pooled voice -> [B, F, D] for the head and [B, F, 6, D] for the blocks."""
+        """Embedded times and the pooled voice -> [..., B, F, D] for the head and [..., B, F, 6, D] for the blocks."""
         if self.config.voice_in_time and pooled is not None:
-            if pooled.shape[0] != embedded.shape[0]:
-                given = f"{pooled.shape[0]} for {embedded.shape[0]}"
+            if pooled.shape[0] != embedded.shape[-3]:
+                given = f"{pooled.shape[0]} for {embedded.shape[-3]}"
                 raise ValueError(f"voice_in_time hears one voice per sample, not {given}")
             embedded = embedded + self.voice_embedding(pooled)
         return embedded, self.time_projection(embedded).unflatten(-1, (6, -1))
 
     def _entering(self, x: Tensor, times: Tensor, cond: Tensor | None) -> Tensor:
         """What the patch embedding sees of noisy x."""
-        if self.residual is None:
-            return x
-        assert cond is not None, "predicts='residual' needs the sink's latent as cond"
-        return self.residual.enter(x, cond, _levels(times))
+        return x if self.residual is None else self.residual.enter(x, _sink_in(cond), _levels(times))
 
     def _velocity(self, patches: Tensor, x: Tensor, times: Tensor, cond: Tensor | None) -> Tensor:
-        """[B, F, L, pt*ph*pw*C] (channel fastest) -> velocity [B, C, F, H, W]."""
-        _, _, frames, height, width = x.shape
-        pt, ph, pw = self.config.patch_size
-        grid = patches.view(-1, frames // pt, height // ph, width // pw, pt, ph, pw, self.config.out_dim)
-        out = grid.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(-1, self.config.out_dim, frames, height, width)
-        if self.residual is None:
-            return out
-        assert cond is not None  # `_entering` refused that
-        return self.residual.velocity(out, x, cond, _levels(times))
+        """The head's patches -> velocity [B, C, F, H, W]."""
+        out = self._latents(patches, x)
+        return out if self.residual is None else self.residual.velocity(out, x, _sink_in(cond), _levels(times))
+
+    def _latents(self, patches: Tensor, like: Tensor) -> Tensor:
+        """[B, F, L, pt*ph*pw*C] (channel fastest) -> [B, C, F, H, W], of the size of `like`."""
+        return join(patches, self.config.patch_size, self.config.out_dim, *like.shape[-2:])
+
+
+def _sink_in(cond: Tensor | None) -> Tensor:
+    assert cond is not None, "predicts='residual' needs the sink's latent as cond"
+    return cond
 
 
 def _levels(times: Tensor) -> Tensor:

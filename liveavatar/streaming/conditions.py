@@ -15,6 +15,7 @@ from torch import Tensor
 
 from liveavatar.config import AudioConfig, ProfileConfig
 from liveavatar.model.audio import HISTORY_ROWS
+from liveavatar.model.speech_encoder import CONTEXT_ROWS, SpeechEncoder
 from liveavatar.model.transformer import S2VTransformer, Voice
 from liveavatar.streaming.features import samples_for_rows, voice_rows
 
@@ -35,19 +36,23 @@ class Conditions(Protocol):
 class VoiceConditions:
     """Buffers samples and encodes each block as soon as its look-ahead has arrived. Memory is one block and a bit."""
 
-    def __init__(self, model: S2VTransformer, profile: ProfileConfig, audio_history: str = "previous") -> None:
+    def __init__(
+        self, model: S2VTransformer, speech: SpeechEncoder, profile: ProfileConfig, audio_history: str = "previous"
+    ) -> None:
         """audio_history: what the encoder sees before a block's own rows, as `RolloutOptions` names it."""
         assert isinstance(profile.audio, AudioConfig)
-        self.model, self.profile, self.audio, self.audio_history = model, profile, profile.audio, audio_history
+        self.model, self.speech, self.profile, self.audio = model, speech, profile, profile.audio
+        self.audio_history = audio_history
         self.next_block = 0
         per_frame, look_ahead = profile.samples_per_frame, profile.audio.look_ahead_frames
         # Rows are `look_ahead` frames later than the frame they belong to; before the stream there was silence.
-        self.pending = np.zeros(max(0, HISTORY_ROWS - look_ahead) * per_frame, dtype=np.float32)
-        self._skip = max(0, look_ahead - HISTORY_ROWS) * per_frame
+        before = CONTEXT_ROWS + HISTORY_ROWS
+        self.pending = np.zeros(max(0, before - look_ahead) * per_frame, dtype=np.float32)
+        self._skip = max(0, look_ahead - before) * per_frame
         self.block_samples = profile.block_frames * per_frame
-        self.needed = samples_for_rows(profile.audio, profile.block_frames + HISTORY_ROWS, per_frame)
+        self.needed = samples_for_rows(profile.audio, profile.block_frames + before, per_frame)
         # Samples after a block's own end that it waits for: the latency that the front end adds.
-        self.look_ahead_samples = self.needed - self.block_samples - (HISTORY_ROWS - look_ahead) * per_frame
+        self.look_ahead_samples = self.needed - self.block_samples - (before - look_ahead) * per_frame
 
     def push(self, samples: np.ndarray) -> Iterator[Voice]:
         """Take float samples [n] in [-1, 1] and yield the voices of all blocks that are now complete."""
@@ -68,7 +73,8 @@ class VoiceConditions:
 
     @torch.inference_mode()
     def _encode(self, samples: Tensor) -> Voice:
-        rows = voice_rows(samples, self.audio, self.profile.samples_per_frame).T[None, None]
+        mels = voice_rows(samples, self.audio, self.profile.samples_per_frame)
+        rows = self.speech(mels[None].to(self.speech.enter.weight)).transpose(1, 2)[:, None]
         rows = rows.to(self.model.casual_audio_encoder.weights)
         history = rows[..., :HISTORY_ROWS] if self.audio_history == "previous" else None
         return self.model.encode_audio(rows[..., HISTORY_ROWS:], history)

@@ -17,10 +17,9 @@ def disturb(cache: RollingCache, block: int, strength: float, *key: object) -> N
 
     The noise depends on `key` alone and is drawn on the CPU.
     """
-    start = cache.beside + block % cache.slots * cache.block_tokens
     generator = keyed_generator(*key)
     for held in (cache.keys, cache.values):
-        part = held[..., start : start + cache.block_tokens, :]
+        part = held[..., cache.place_of(block), :]
         noise = torch.randn(part.shape, generator=generator).to(part)
         size = part.float().square().mean(dim=(1, 2, 3, 4), keepdim=True).sqrt()
         part += (strength * size * noise).to(part.dtype)

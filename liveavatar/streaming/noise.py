@@ -7,6 +7,8 @@ import hashlib
 import torch
 from torch import Tensor
 
+from liveavatar.config import RolloutOptions
+
 
 def keyed_generator(*key: object) -> torch.Generator:
     """A CPU generator seeded by a hash of the key's parts."""
@@ -28,6 +30,18 @@ def clip_noise(seed: int, block: int, clip_blocks: int, shape: tuple[int, ...]) 
     whole = (*shape[:2], clip_blocks * shape[2], *shape[3:])
     drawn = torch.randn(whole, generator=torch.Generator().manual_seed(seed + clip))
     return drawn[:, :, part * shape[2] : (part + 1) * shape[2]]
+
+
+def noise_of(options: RolloutOptions, key: tuple[int, str], block: int, shape: tuple[int, ...]) -> Tensor:
+    """A block's noise as the options name it; key: (seed, sample id); shape: [B, C, F, H, W] of a whole block.
+
+    A short first block has the noise of its last latent frame.
+    """
+    if options.noise == "clip":
+        noise = clip_noise(key[0], block, options.clip_blocks, shape)
+    else:
+        noise = block_noise(*key, block, shape)
+    return noise[:, :, -1:] if block == 0 and options.first_block == "short" else noise
 
 
 def keyed_integer(low: int, high: int, *key: object) -> int:

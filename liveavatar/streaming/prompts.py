@@ -8,12 +8,14 @@ from __future__ import annotations
 import bisect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from torch import Tensor
 
 from liveavatar.model.attention import Seen
 from liveavatar.model.transformer import S2VTransformer
 
+Held = TypeVar("Held")
 KEPT_PROMPTS = 4  # of one pipeline; at 14B one prompt's keys and values are 0.4 GB
 
 
@@ -34,10 +36,11 @@ class TextKeys:
         return self._made[prompt]
 
 
-class PromptSchedule:
+class PromptSchedule(Generic[Held]):
     """Prompts by the block from which they hold; what has been passed is forgotten."""
 
-    def __init__(self, texts: Callable[[str], Sequence[Seen]]) -> None:
+    def __init__(self, texts: Callable[[str], Held]) -> None:
+        """texts: what is wanted of a prompt, such as its keys and values."""
         self.texts = texts
         self._coming: list[tuple[int, str]] = []  # ordered by block
 
@@ -48,7 +51,7 @@ class PromptSchedule:
         replaced = place < len(blocks) and blocks[place] == block
         self._coming[place : place + replaced] = [(block, prompt)]
 
-    def __call__(self, block: int) -> Sequence[Seen] | None:
+    def __call__(self, block: int) -> Held | None:
         """What begins to hold at `block`; None where nothing changes."""
         prompt = None
         while self._coming and self._coming[0][0] <= block:

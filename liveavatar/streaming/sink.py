@@ -24,6 +24,11 @@ Offset = Callable[[int, int], int]  # (block, step) -> latent frames from the bl
 PREFILL_TICKS = 1  # a prefill takes less than an evaluation of a block; handing it on is part of that time
 
 
+def first_switch(options: RolloutOptions, steps: range | None = None) -> int:
+    """The first block of which any of `steps` (None: all) attends to the adapted sink."""
+    return min(switch_block(options, step) for step in steps or range(options.steps))
+
+
 def switch_block(options: RolloutOptions, step: int) -> int:
     """The first block whose step `step` attends to the adapted sink.
 
@@ -76,10 +81,20 @@ class _Version:
 class RollingSink:
     """Which sink a given block and step attends to, and where it stands. Replaced while blocks are in flight, if need be."""
 
-    def __init__(self, options: RolloutOptions, grid: TokenGrid, block_latents: int, offset: Offset) -> None:
+    def __init__(
+        self,
+        options: RolloutOptions,
+        grid: TokenGrid,
+        block_latents: int,
+        offset: Offset,
+        steps: range | None = None,
+    ) -> None:
+        """steps: those that look at this sink; None: all."""
         self.options, self.grid, self.block_latents, self.offset = options, grid, block_latents, offset
+        self.steps = steps or range(options.steps)
         self._versions: list[_Version] = []  # oldest first; more than one only while steps disagree
         self._set_count = 0
+        self._reference: tuple[float, Tensor] | None = None  # where it was put last, and the rotation to there
 
     def prefill(
         self, model: S2VTransformer, latent: Tensor, text: Sequence[Seen], motion: Tensor | None = None
@@ -101,7 +116,7 @@ class RollingSink:
         from_block: Callable[[int], int] = lambda step: 0,
     ) -> None:
         """Make `latent` the sink of step s from block `from_block(s)` on; by default of every evaluation from now on."""
-        times = self.options.steps if self.options.prefill == "each_step" else 1
+        times = len(self.steps) if self.options.prefill == "each_step" else 1
         self.use(*(self.prefill(model, latent, text, motion) for _ in range(times)), from_block=from_block)
 
     def use(self, *prefilled: Prefilled, from_block: Callable[[int], int] = lambda step: 0) -> None:
@@ -111,7 +126,7 @@ class RollingSink:
 
     def held(self, block: int, step: int = 0) -> Prefilled:
         """The sink that step `step` of block `block` attends to."""
-        return _of_step(self._version(block, step), step)
+        return self._of_step(self._version(block, step), step)
 
     @property
     def newest(self) -> Prefilled:
@@ -154,7 +169,7 @@ class RollingSink:
         """Put rotated conditioning into a cache, on its time line; only what changed since it was last put there."""
         self._forget(block)
         version = self._version(block, step)
-        made, start = _of_step(version, step), block * self.block_latents
+        made, start = self._of_step(version, step), block * self.block_latents
         motion_shift = (start if self.options.motion_position == "rolling" else 0) - cache.origin
         wanted = (version.number, motion_shift, self.position(block, step) - cache.origin)
         if cache.placed == wanted:
@@ -163,8 +178,9 @@ class RollingSink:
         if cache.placed is None or cache.placed[0] != wanted[0]:
             cache.values[..., : cache.beside, :] = made.values
         if made.motion is not None and (cache.placed is None or cache.placed[:2] != wanted[:2]):
-            self._write(cache, made.keys, slice(reference, cache.beside), self.grid.motion(motion_shift))
-        self._write(cache, made.keys, slice(reference), self.grid.frames(torch.tensor([wanted[2]])))
+            motion = self._factors(self.grid.motion(motion_shift), made.keys.device)
+            self._write(cache, made.keys, slice(reference, cache.beside), motion)
+        self._write(cache, made.keys, slice(reference), self._reference_factors(wanted[2], made.keys.device))
         cache.placed = wanted
 
     def _version(self, block: int, step: int) -> _Version:
@@ -174,15 +190,20 @@ class RollingSink:
 
     def _forget(self, block: int) -> None:
         """Let go of what no step can need from block `block` on."""
-        needed = min(self._versions.index(self._version(block, step)) for step in range(self.options.steps))
+        needed = min(self._versions.index(self._version(block, step)) for step in self.steps)
         del self._versions[:needed]
 
-    def _write(self, cache: RollingCache, keys: Tensor, tokens: slice, table: Tensor) -> None:
-        cache.keys[..., tokens, :] = rotate(keys[..., tokens, :], self._factors(table, keys.device))
+    def _of_step(self, version: _Version, step: int) -> Prefilled:
+        return version.per_step[min(step - self.steps.start, len(version.per_step) - 1)]
+
+    def _write(self, cache: RollingCache, keys: Tensor, tokens: slice, factors: Tensor) -> None:
+        cache.keys[..., tokens, :] = rotate(keys[..., tokens, :], factors)
+
+    def _reference_factors(self, position: float, device: torch.device) -> Tensor:
+        """The reference's rotation; kept, as the caches of all steps often want it at one place."""
+        if self._reference is None or self._reference[0] != position:
+            self._reference = (position, self._factors(self.grid.frames(torch.tensor([position])), device))
+        return self._reference[1]
 
     def _factors(self, table: Tensor, device: torch.device) -> Tensor:
         return (half_precision(table) if self.options.rope_factors == "half" else table).to(device)
-
-
-def _of_step(version: _Version, step: int) -> Prefilled:
-    return version.per_step[min(step, len(version.per_step) - 1)]

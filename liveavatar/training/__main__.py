@@ -60,8 +60,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--frames", type=int, default=84, help="prepare-clips: frames per window")
     parser.add_argument("--resume", action="store_true", help="run: go on with what --out holds, from the same inputs")
     parser.add_argument("--weights", type=Path, help="export: where the weights go; export-adapter: the file")
+    parser.add_argument(
+        "--variant", action="append", default=[], metavar="NAME=DIR",
+        help="export: another generator, kept as its difference from --stage1; repeatable",
+    )  # fmt: skip
     parser.add_argument("--steps", type=int, help="steps instead of the recipe's")
     parser.add_argument("--batch", type=int, help="batch instead of the recipe's")
+    parser.add_argument("--compiled", action="store_true", help="compile transformer blocks: faster, needs a C++ compiler")
     parser.add_argument("--max-minutes", type=float, default=1e9, help="stop after this, resumable")
     parser.add_argument("--part", default="0/1", help="prepare: share of the shards, as 0/2 and 1/2 in two processes")
     parser.add_argument("--threads", type=int, default=2)
@@ -104,7 +109,8 @@ def main() -> None:
     elif args.verb == "prepare-clips":
         _prepare_clips(args)
     elif args.verb == "export":
-        stages.export(args.codec, args.light, args.stage1, args.weights)
+        variants = {name: Path(folder) for name, _, folder in (given.partition("=") for given in args.variant)}
+        stages.export(args.codec, args.light, args.stage1, args.weights, variants)
     elif args.verb == "export-adapter":
         stages.export_adapter(args.stage1, args.weights)
     else:
@@ -139,7 +145,7 @@ def _train(args: argparse.Namespace) -> None:
         if args.verb == "run":
             remember_inputs(args)
         recipe = recipe_named(args.recipe if args.verb == "run" else f"nano_{args.verb}")
-        changes = {name: getattr(args, name) for name in ("steps", "batch") if getattr(args, name)}
+        changes = {name: getattr(args, name) for name in ("steps", "batch", "compiled") if getattr(args, name)}
         sources = stages.Sources(
             args.shards, args.codec, args.initial, args.voice, args.teacher, args.base, _decoder(args, recipe)
         )
@@ -155,7 +161,7 @@ def _decoder(args: argparse.Namespace, recipe: Recipe) -> Path | None:
     return Path(__file__).parents[1] / "weights" / "nano"
 
 
-REMEMBERED = ("recipe", "shards", "codec", "initial", "voice", "teacher", "base", "decoder", "steps", "batch")
+REMEMBERED = ("recipe", "shards", "codec", "initial", "voice", "teacher", "base", "decoder", "steps", "batch", "compiled")
 
 
 def remember_inputs(args: argparse.Namespace) -> None:
@@ -166,7 +172,7 @@ def remember_inputs(args: argparse.Namespace) -> None:
     from liveavatar.training import checkpoint, parallel
 
     file = args.out / "inputs.json"
-    given = {name: getattr(args, name) for name in REMEMBERED if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in REMEMBERED if getattr(args, name) not in (None, False)}
     given = {name: str(value.resolve()) if isinstance(value, Path) else value for name, value in given.items()}
     if args.resume and file.exists():
         known = json.loads(file.read_text())
@@ -174,7 +180,7 @@ def remember_inputs(args: argparse.Namespace) -> None:
         if other:
             raise ValueError(f"{args.out} was begun with other inputs: {other} (then, now); use a new --out")
         for name, value in known.items():
-            setattr(args, name, value if name in ("recipe", "steps", "batch") else Path(value))
+            setattr(args, name, value if name in ("recipe", "steps", "batch", "compiled") else Path(value))
     elif checkpoint.latest(args.out) is not None and not args.resume:
         raise ValueError(f"{args.out} holds a run already; add --resume to go on with it, or give a new --out")
     elif args.shards is None:

@@ -12,6 +12,7 @@ from liveavatar.config import FRAMES_PER_LATENT, ProfileConfig
 from liveavatar.model.attention import BlockCausalContext, Context, FullContext
 from liveavatar.model.audio import HISTORY_ROWS
 from liveavatar.model.positions import TokenGrid
+from liveavatar.model.speech_encoder import SpeechEncoder
 from liveavatar.model.text import HashedWords
 from liveavatar.model.transformer import S2VTransformer
 from liveavatar.streaming.flow import level_grid
@@ -19,7 +20,7 @@ from liveavatar.training.clip_network import ClipConditions, ClipNetwork
 from liveavatar.training.data import (
     LatentBatch,
     LatentShards,
-    clip_voice,
+    clip_mels,
     padded,
     random_gain,
     read_dropped_text,
@@ -29,15 +30,18 @@ from liveavatar.training.data import (
 )
 from liveavatar.training.recipes import ForcingOptions, SelfForcingOptions
 from liveavatar.training.self_forcing import RolloutPlan, roll_out
+from liveavatar.training.voice_stage import speech_encoder
 
 
 class Generator(nn.Module):
-    """All trainable parts of a network: the transformer, its text rows and the learned "no voice" row.
+    """All that a network needs: the transformer, its text rows, the learned "no voice" row, and the speech encoder.
 
-    Official networks read texts and voices that were encoded beforehand, and have neither.
+    The speech encoder is not trained with them. Official networks read texts and voices that were encoded beforehand, and
+    have the transformer only.
     """
 
     words: HashedWords | None
+    speech: SpeechEncoder | None
     no_voice: nn.Parameter | None
 
     def __init__(self, profile: ProfileConfig, is_official: bool = False) -> None:
@@ -46,6 +50,7 @@ class Generator(nn.Module):
         self.transformer = S2VTransformer(c)
         self.words = None if is_official else HashedWords(c.text_dim, c.text_len)
         self.no_voice = None if is_official else nn.Parameter(torch.zeros(c.audio_dim))
+        self.speech = None if is_official else speech_encoder(profile).requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -100,11 +105,13 @@ class ClipStage:
             kept = torch.where(draws.drop_voice[:, None, None, None], 0, batch.audio_rows)
             return kept[..., :HISTORY_ROWS], kept[..., HISTORY_ROWS:]
         assert batch.samples is not None, "shards need `audio` or `audio_rows`; prepare them again"
-        assert model.no_voice is not None, "a network without a learned no-voice row needs `audio_rows` shards"
-        rows, history = clip_voice(self.profile, batch.samples * draws.gain, FRAMES_PER_LATENT * batch.latents.shape[2])
-        drop = draws.drop_voice[:, None, None]
-        history, rows = (torch.where(drop, model.no_voice, part) for part in (history, rows))
-        return history.transpose(1, 2)[:, None], rows.transpose(1, 2)[:, None]
+        assert model.speech is not None, "a network without a speech encoder needs `audio_rows` shards"
+        assert model.no_voice is not None
+        mels = clip_mels(self.profile, batch.samples * draws.gain, FRAMES_PER_LATENT * batch.latents.shape[2])
+        with torch.no_grad(), torch.autocast(mels.device.type, enabled=False):
+            states = model.speech(mels)
+        rows = torch.where(draws.drop_voice[:, None, None], model.no_voice, states).transpose(1, 2)[:, None]
+        return rows[..., :HISTORY_ROWS], rows[..., HISTORY_ROWS:]
 
     def _text_rows(self, model: Generator, batch: LatentBatch, draws: ClipDraws) -> Tensor:
         """Text rows [B, n, text_dim]; a dropped text is the folder's negative prompt, or none."""

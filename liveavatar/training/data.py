@@ -18,6 +18,7 @@ from torch import Tensor
 
 from liveavatar.config import AudioConfig, ProfileConfig
 from liveavatar.model.audio import HISTORY_ROWS
+from liveavatar.model.speech_encoder import CONTEXT_ROWS
 from liveavatar.streaming.features import samples_for_rows, voice_rows
 from liveavatar.streaming.noise import keyed_generator
 
@@ -192,15 +193,16 @@ def random_gain(count: int, generator: torch.Generator) -> Tensor:
     return 10 ** (torch.rand(count, 1, generator=generator) - 0.6)
 
 
-def clip_voice(profile: ProfileConfig, samples: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-    """A shard's samples [B, n] -> feature rows [B, frames, C] of the clip and the HISTORY_ROWS rows before them."""
+def clip_mels(profile: ProfileConfig, samples: Tensor, frames: int) -> Tensor:
+    """A shard's samples [B, n] -> rows of mel columns [B, CONTEXT_ROWS + HISTORY_ROWS + frames, C], the clip's last."""
     audio, per_frame = profile.audio, profile.samples_per_frame
     assert isinstance(audio, AudioConfig)
     # The clip's first frame is the shard's frame 1: frame 0 is the one before the clip.
-    first = LEAD_FRAMES + 1 + audio.look_ahead_frames - HISTORY_ROWS
-    stop = first * per_frame + samples_for_rows(audio, frames + HISTORY_ROWS, per_frame)
-    rows = voice_rows(samples[:, first * per_frame : stop], audio, per_frame)
-    return rows[:, HISTORY_ROWS:], rows[:, :HISTORY_ROWS]
+    before = CONTEXT_ROWS + HISTORY_ROWS
+    first = LEAD_FRAMES + 1 + audio.look_ahead_frames - before
+    stop = first * per_frame + samples_for_rows(audio, frames + before, per_frame)
+    with torch.autocast(samples.device.type, enabled=False):  # as the stream has it: not in 16 bits
+        return voice_rows(samples[:, first * per_frame : stop], audio, per_frame)
 
 
 def _draw(count: int, generator: torch.Generator) -> int:

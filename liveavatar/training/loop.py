@@ -218,14 +218,15 @@ def _average(ema: dict[str, Tensor], weights: Mapping[str, Tensor], recipe: Reci
 def _evaluate(
     stage: SeveralNetworks, state: TrainingState, step: int, show: Callable[[int], None] | None
 ) -> dict[str, float]:
-    """Held-out figures with the averaged weights swapped in."""
+    """Held-out figures with the averaged weights swapped in; their batches have other shapes, not worth compiling."""
     model = state.product
     kept = {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(state.ema)
     model.eval()
-    figures = stage.evaluate(model)
-    if show is not None:
-        show(step)
+    with torch.compiler.set_stance("force_eager"):
+        figures = stage.evaluate(model)
+        if show is not None:
+            show(step)
     model.train()
     model.load_state_dict(kept)
     return figures

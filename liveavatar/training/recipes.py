@@ -104,7 +104,7 @@ class Recipe:
     """Optimisation of one stage: warm-up, then cosine to `final_rate`; gradient clipping; EMA of the weights.
 
     optimiser: "adamw", or "muon" for matrices with AdamW for the rest.
-    compiled: run the stage's network through torch.compile (needs a C++ compiler).
+    compiled: compile the blocks of the stage's transformers (nano; needs a C++ compiler).
     critic_rate: of the networks beside the product (stage 2's fake score), on the product's schedule.
     product_every, critic_first: the product is updated at every so-manieth step, after so many without it; a step always
         updates the others. `steps` counts all steps.

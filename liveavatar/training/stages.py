@@ -12,9 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from liveavatar.checkpoints.store import MANIFEST, open_weights, write_weights
+from liveavatar.checkpoints.store import MANIFEST, VARIED, open_weights, write_weights
+from liveavatar.checkpoints.variants import difference
 from liveavatar.config import nano
 from liveavatar.model.codec import Codec
+from liveavatar.model.compiled import compile_for_training
 from liveavatar.model.light_decoder import LightDecoder
 from liveavatar.model.text import HashedWords
 from liveavatar.model.transformer import initialise
@@ -37,6 +39,7 @@ from liveavatar.training.voice_stage import VoiceReader, VoiceStage
 
 logger = logging.getLogger(__name__)
 BASIS = "basis.safetensors"
+VARIANT_RANK = 24
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ def build(recipe: Recipe, sources: Sources) -> Stage | SeveralNetworks:
     if sources.voice is not None:
         assert isinstance(stage, ForcingStage)
         _adopt_voice(stage.network, sources.voice)
+    if recipe.compiled and isinstance(stage, ForcingStage):
+        compile_for_training(stage.network.transformer)
     return stage
 
 
@@ -110,6 +115,9 @@ def _distillation(recipe: Recipe, sources: Sources) -> DistillStage:
     _adopt(student, sources.start)
     for network in (critic, teacher):
         _adopt(network, sources.teacher)
+    if recipe.compiled:
+        for network in (student, critic, teacher):
+            compile_for_training(network.transformer)
     made_from = {"teacher": weights_digest(teacher)}
     return DistillStage(profile, Copies(student, critic, teacher), sources.shards, recipe, made_from)
 
@@ -126,14 +134,18 @@ def weights_digest(network: nn.Module) -> str:
 def _adopt(model: nn.Module, folder: Path) -> None:
     """The averaged weights of a training folder, or the generator of a weights folder, into a network."""
     tensors = open_weights(folder).tensors("generator") if (folder / MANIFEST).exists() else load_file(averaged(folder))
-    missing, unknown = model.load_state_dict(tensors, strict=False)
-    logger.info("started from %s; new: %s; left out: %s", folder, missing, unknown)
+    own = model.state_dict()
+    fitting = {name: value for name, value in tensors.items() if name in own and own[name].shape == value.shape}
+    missing, _ = model.load_state_dict(fitting, strict=False)
+    logger.info("started from %s; new: %s; left out: %s", folder, missing, sorted(tensors.keys() - fitting.keys()))
 
 
 def _adopt_voice(model: Generator, folder: Path) -> None:
-    """The trained audio encoder into the generator."""
+    """The trained speech and audio encoders into the generator."""
     reader = VoiceReader(nano())
     reader.load_state_dict(load_file(averaged(folder)))
+    assert model.speech is not None
+    model.speech.load_state_dict(reader.speech.state_dict())
     model.transformer.casual_audio_encoder.load_state_dict(reader.encoder.state_dict())
 
 
@@ -219,11 +231,19 @@ def prepare_clips(
     return prepare_windows(encoders, videos, latents, options, scores, prompts, part, parts).left_out
 
 
-def export(codec: Path, light: Path, stage1: Path, weights: Path) -> None:
-    """Averaged weights of all stages to bf16 files with a manifest: what the package ships."""
-    parts = {"light_decoder": load_file(averaged(light)), "generator": load_file(averaged(stage1))}
+def export(codec: Path, light: Path, stage1: Path, weights: Path, variants: dict[str, Path] | None = None) -> None:
+    """Averaged weights of all stages to bf16 files with a manifest: what the package ships.
+
+    variants: training folders of other generators by name, kept as what they have beyond the first.
+    """
+    generator = load_file(averaged(stage1))
+    parts = {"light_decoder": load_file(averaged(light)), VARIED: generator}
     parts["codec"] = dict(load_codec(codec).state_dict())
-    recipes = {"codec": codec, "light_decoder": light, "generator": stage1}
+    recipes = {"codec": codec, "light_decoder": light, VARIED: stage1}
+    for name, folder in (variants or {}).items():
+        # From unrounded weights: what rounding to 16 bits adds has no leading directions.
+        parts[f"{VARIED}-{name}"] = difference(generator, load_file(averaged(folder)), VARIANT_RANK)
+        recipes[f"{VARIED}-{name}"] = folder
     records = {name: _record(folder) for name, folder in recipes.items()}
     write_weights(weights, "nano", parts, records)
 

@@ -11,7 +11,7 @@
   };
   const compare = (a, b) => {
     if (a === "" || b === "") return a === b ? 0 : a === "" ? Infinity : -Infinity;
-    const x = Number(a), y = Number(b);
+    const x = Number(a.replace("\u2212", "-")), y = Number(b.replace("\u2212", "-"));
     return Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b, "en", { numeric: true }) : x - y;
   };
   const sortBy = (table, header, column, descending) => {

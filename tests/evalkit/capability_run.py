@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -48,19 +47,24 @@ class AbleSession(Session):
         write_whole(out_dir / "timeline.jsonl", frames, seconds / self.method.rate / 2, seconds / self.method.rate)
         return Generation(out_dir / "video.mp4", out_dir / "timeline.jsonl", frames, FPS, {"held": int(held.sum())})
 
-    def stream(self, inputs: Inputs, voice: Iterator[Any], seed: int, out_dir: Path) -> Generation:
+    def listen(self, inputs: Inputs, seed: int) -> Counting:
         if not self.method.streams:
             raise NotImplementedError("it takes whole files only")
-        from liveavatar.output import VideoWriter
+        return Counting()
 
-        heard = 0
-        with VideoWriter(out_dir / "video.mp4", 32, 32, FPS, audio_rate=16_000) as writer:
-            for piece in voice:
-                writer.write_audio(piece)
-                heard += len(piece)
-                due = heard * FPS // 16_000 - writer.frames_written
-                writer.write(np.full((due, 32, 32, 3), 90, np.uint8))
-        return Generation(out_dir / "video.mp4", None, writer.frames_written, FPS)
+
+class Counting:
+    """A frame for each of its 40 ms that was heard."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+
+    def push(self, samples: np.ndarray) -> Iterator[int]:
+        before, self.samples = self.samples, self.samples + len(samples)
+        yield self.samples * FPS // 16_000 - before * FPS // 16_000
+
+    def flush(self) -> Iterator[int]:
+        yield from ()
 
 
 for method in (

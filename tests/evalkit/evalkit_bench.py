@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+LIMIT_S = 300  # a guard against hanging, not a measure of speed
 PLUGIN = Path(__file__).with_name("fakes.py")
 TIMEOUT_S = 240  # a command takes a few seconds; only a busy machine comes near
 
@@ -38,7 +39,7 @@ def environment(**fake: Any) -> dict[str, str]:
 def evalkit(*words: str, **fake: Any) -> Result:
     """Run one command to its end."""
     done = subprocess.run(
-        command(*words), env=environment(**fake), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        command(*words), env=environment(**fake), capture_output=True, text=True, timeout=LIMIT_S, check=False
     )
     return Result(done.returncode, done.stdout, done.stderr)
 

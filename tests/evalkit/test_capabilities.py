@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from evalkit.capabilities import Finding, held_mib, memory_slope, real_time, str
 from evalkit.catalogue_rivals import table1
 from evalkit.definition import MethodInfo
 from evalkit.makers.memory import PeakMemory
-from evalkit.makers.streaming import WatchedVoice
+from evalkit.makers.streaming import heard_before_a_frame
 from evalkit.paper import paper_value
 from evalkit.records import DONE, GENERATE, SPEED, Key, Record
 from tests.evalkit.evalkit_bench import evalkit
@@ -71,11 +72,26 @@ def test_peak_memory_is_what_was_added_inside() -> None:
     assert 50 < memory.added_mib < 200
 
 
-def test_a_voice_is_watched_piece_by_piece(tmp_path: Path) -> None:
-    voice = WatchedVoice(np.arange(16_000, dtype=np.float32), 16_000, tmp_path)
-    given = np.concatenate(list(voice.pieces()))
-    assert np.array_equal(given, voice.samples)
-    assert voice.found() == {"heard_s": None, "voice_s": 1.0}
+class Patient:
+    """Gives all its frames when `after` samples have been heard."""
+
+    def __init__(self, after: int) -> None:
+        self.after, self.heard = after, 0
+
+    def push(self, samples: np.ndarray) -> Iterator[int]:
+        self.heard += len(samples)
+        yield 25 if self.heard >= self.after else 0
+
+    def flush(self) -> Iterator[int]:
+        yield 25
+
+
+HEARD = [(1, 0.1), (1600, 0.1), (1601, 0.2), (14_400, 0.9), (14_401, None), (20_000, None)]
+
+
+@pytest.mark.parametrize(("after", "found_s"), HEARD)
+def test_what_was_heard_before_the_first_frame(after: int, found_s: float | None) -> None:
+    assert heard_before_a_frame(Patient(after), np.zeros(16_000, np.float32), 16_000) == found_s
 
 
 def test_table_1_has_the_papers_rows_columns_and_ticks() -> None:

@@ -13,7 +13,7 @@ import pytest
 from evalkit.cli import build_parser
 from tests.evalkit.evalkit_bench import PLUGIN, evalkit, run_fakes
 
-VERBS = ("list", "plan", "doctor", "run", "status", "score", "table", "report", "verify")
+VERBS = ("list", "plan", "doctor", "run", "status", "score", "table", "compare", "report", "verify")
 
 
 def test_help_answers_within_a_second() -> None:
@@ -146,6 +146,19 @@ def test_verify_finds_every_kind_of_damage(copied: Path) -> None:
     assert "missing: generate/fake/fake_short/s0" in problems
     assert "s1.s0.json is not readable JSON" in problems
     assert "artefacts/fake_other/fake_short/s3.s0/video.mp4 has 1 bytes" in problems
+
+
+def test_compare_finds_what_changed_and_gates_give_exit_code_3(finished: Path, copied: Path, tmp_path: Path) -> None:
+    gates = tmp_path / "gates.toml"
+    gates.write_text('[[gate]]\nmetric = "fake_quality"\nmethod = "fake"\nat_least = 0.0\n')
+    same = evalkit("compare", str(finished), str(copied), "--gate", str(gates), "--json")
+    assert same.code == 0
+    assert {one["verdict"] for one in same.json()["changes"] if one["metric"] == "fake_quality"} == {"equivalent"}
+    gates.write_text('[[gate]]\nmetric = "fake_quality"\nmethod = "fake"\nat_least = 2.0\n')
+    broken = evalkit("compare", str(copied), "--gate", str(gates))
+    assert broken.code == 3
+    assert "gate broken: metric fake_quality, method fake: at_least 2.0" in broken.out
+    assert evalkit("compare", str(copied)).code == 2
 
 
 def test_the_definition_holds_all_that_a_report_needs(finished: Path) -> None:

@@ -46,7 +46,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict:
             write_video(path, pictures[index], voice)
             names = ("syncnet", "image", "mouth") if row == "truth" else ("syncnet",)
             features = extract(path, sample, names)
-            wanted = (*SYNC, "dino_s", "mouth_correlation") if row == "truth" else SYNC
+            wanted = (*SYNC, "dino_s", "mouth_correlation", "lip_closure") if row == "truth" else SYNC
             rows[row].append({name: get_metric(name).score(features, sample) for name in wanted})
     return {"samples": samples, "pictures": pictures, "folder": folder, "rows": rows}
 
@@ -61,6 +61,11 @@ def test_mouth_opening_is_read_on_truth(world: dict) -> None:
     assert correlation.min() >= 0.9
     ratios = [scores["mouth_correlation"].details["amplitude_ratio"] for scores in world["rows"]["truth"]]
     assert 0.85 < np.mean(ratios) < 1.15
+
+
+def test_lips_are_seen_to_meet_on_truth(world: dict) -> None:
+    shares = values(world, "truth", "lip_closure")
+    assert np.nanmean(shares) >= 0.9
 
 
 def test_read_opening_equals_the_metric_on_the_same_pictures(world: dict) -> None:

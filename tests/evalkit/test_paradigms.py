@@ -279,7 +279,7 @@ def test_a_session_writes_exactly_the_voices_frames_with_the_voice_and_a_timelin
     assert made.details["official_steps"] == 40
     assert "not the system" in made.details["note"]
     with pytest.raises(NotImplementedError, match="whole voice files only"):
-        session.stream(inputs, iter([]), 0, tmp_path)
+        session.listen(inputs, 0)
 
 
 def test_names_and_titles_never_pass_for_the_systems() -> None:
@@ -297,7 +297,7 @@ def test_names_and_titles_never_pass_for_the_systems() -> None:
 def test_missing_weights_name_the_files_and_the_command(tmp_path: Path) -> None:
     setup = GeneratorSetup(assigned=(f"paradigms.all.weights={tmp_path}",))
     problem = configured_method("paradigm:wan_s2v", setup).problem("nano")
-    assert "generator, packed" in problem
+    assert "teacher, packed" in problem
     assert "python -m evalkit.methods.paradigms.training --help" in problem
     assert "nano only" in configured_method("paradigm:wan_s2v", setup).problem("s2v-14b")
     assert "packed" not in configured_method("contrast:pixel_moving", setup).problem("nano")

@@ -12,6 +12,7 @@ import pytest
 
 from evalkit.definition import save_definition
 from evalkit.errors import RunLockedError
+from evalkit.executors.local import LocalExecutor
 from evalkit.jobs import JobSpec, phase_jobs
 from evalkit.lock import RunLock, is_held
 from evalkit.plan import Plan, make_plan
@@ -42,8 +43,8 @@ class Bench:
         jobs = phase_jobs(make_plan(self.store, definition), definition, GENERATE, retry_failed=False)
         if limit_s is not None:
             jobs = [with_limit(job, limit_s) for job in jobs]
-        with Interrupts() as interrupts, RunLock(self.run, "test") as lock:
-            outcome = Driver(self.store, SILENT, lock, interrupts).run(jobs)
+        with Interrupts() as interrupts, RunLock(self.run, "test") as lock, LocalExecutor() as executor:
+            outcome = Driver(self.store, SILENT, lock, interrupts, executor).run(jobs)
         return outcome, make_plan(self.store, definition)
 
 

@@ -16,7 +16,9 @@ from PIL import Image
 
 from genbench.build import build_set
 from genbench.errors import DamagedSetError
-from genbench.manifest import load_manifest
+from genbench.manifest import digest_of, load_manifest
+from genbench.production import Production
+from genbench.quality import Gate
 from genbench.spec import SETS, SetSize, draw_set
 from genbench.truth_video import render_truth
 
@@ -170,11 +172,84 @@ def test_killed_build_ends_with_the_same_bytes(original, tmp_path):
     assert contents(tmp_path) == contents(original)
 
 
+def test_a_file_that_another_process_is_writing_is_left_alone(tmp_path):
+    (tmp_path / "truth").mkdir()
+    others = tmp_path / "truth" / ".short-001.safetensors.99.part"
+    leftover = tmp_path / "truth" / ".short-000.safetensors.98.part"
+    for path in (others, leftover):
+        path.write_bytes(b"half")
+    build_set(draw_set("short", "quick", 0, SetSize(1, (2.0, 3.0))), tmp_path)
+    assert others.exists()
+    assert not leftover.exists()
+
+
+def test_any_number_of_workers_makes_the_same_bytes(original, tmp_path):
+    seen: list[bool] = []
+    build_set(tiny_set(), tmp_path, seen.append, workers=2)
+    assert seen == [True, True, True]
+    assert contents(tmp_path) == contents(original)
+
+
+def test_what_the_gate_refuses_is_made_again_then_left_out(original, tmp_path):
+    # A level that the sets' voices have only by chance: some pass at once, some later, some never.
+    checks = [check for sample in load_manifest(original).samples for check in sample.checks]
+    levels = [check["value"] for check in checks if check["name"] == "speech_level"]
+    limit = (sorted(levels)[1], 0.0)
+    gate = Gate(level_db=limit)
+    manifest = build_set(tiny_set(), tmp_path / "a", production=Production(gate=gate, remakes=2))
+    repeated = [s for s in manifest.samples if s.attempt] + list(manifest.left_out)
+    assert repeated
+    for sample in manifest.samples:
+        assert next(check["value"] for check in sample.checks if check["name"] == "speech_level") >= limit[0]
+        assert len(sample.failures) == sample.attempt
+        assert all("speech_level" in reason for reason in sample.failures)
+    assert all(len(one["failures"]) == 2 for one in manifest.left_out)
+    again = build_set(tiny_set(), tmp_path / "b", production=Production(gate=gate, remakes=2))
+    assert again.digest == manifest.digest
+    with pytest.raises(ValueError, match="no sample"):
+        build_set(tiny_set(), tmp_path / "c", production=Production(gate=Gate(level_db=(-1.0, 0.0)), remakes=0))
+
+
+def test_a_set_of_schema_1_is_read_and_finished_as_it_is(built):
+    file = built / "manifest.json"
+    record = json.loads(file.read_text())
+    old = {name: record[name] for name in ("name", "suite", "seed", "generator")}
+    fields = ("id", "image", "audio", "prompt", "transcript", "truth_file", "duration_s", "frames", "fps", "style",
+              "composition", "licence", "face_box")  # fmt: skip
+    old["samples"] = [{name: sample[name] for name in fields} for sample in record["samples"]]
+    old |= {"schema_version": 1, "spec_fingerprint": tiny_set().first_fingerprint()}
+    old["digest"] = digest_of(old)
+    file.write_text(json.dumps(old))
+    manifest = load_manifest(built)
+    manifest.verify()
+    assert manifest.digest == old["digest"]
+    assert manifest.samples[0].truth().frames == manifest.samples[0].frames
+    before = file.read_bytes()
+    made: list[bool] = []
+    assert build_set(tiny_set(), built, made.append).digest == old["digest"]
+    assert made == [False, False, False]
+    assert file.read_bytes() == before
+
+
+def test_the_manifest_says_how_and_from_what_a_set_was_made(original):
+    manifest = load_manifest(original)
+    assert {role: made["name"] for role, made in manifest.providers.items()} == {
+        "text": "template", "image": "nano_world", "speech": "espeak",
+    }  # fmt: skip
+    assert "No person is shown" in manifest.consent
+    assert manifest.generator["espeak-ng"]
+    for sample in manifest.samples:
+        assert sample.spec["text"]
+        assert "character" not in sample.spec  # who it is belongs to the truth
+        assert sample.face_box_source == "rendered"
+        assert not [check for check in sample.checks if check["passed"] is False]
+
+
 def test_named_sets_have_their_sizes_and_balance():
     specs = draw_set("short", "full")
     assert len(specs.samples) == 100
     assert set(Counter((s.style, s.composition) for s in specs.samples).values()) == {8, 9}
-    assert max(Counter(s.voice for s in specs.samples).values()) <= 7
+    assert max(Counter(s.voice for s in specs.samples).values()) <= 8  # voices fit the genders, so they are not all alike
     assert len({s.character.identity for s in specs.samples}) == 100
     long = draw_set("long", "full")
     assert len(long.samples) == 15

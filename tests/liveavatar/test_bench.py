@@ -135,6 +135,8 @@ def test_command_prints_a_table_and_writes_the_record(
         (["--blocks", "0"], "1 or more"),
         (["--device", "nowhere"], "'cpu' always can"),
         (["--offload", "--resident", "99"], "8 blocks"),
+        (["--graphs"], "'cpu' cannot record graphs"),
+        (["--graphs", "--host-caches"], "leave out graphs, or offload and host_caches"),
         (["--json", "/no/such/folder/x.json"], "does not exist"),
     ],
 )

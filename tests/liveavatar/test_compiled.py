@@ -11,7 +11,7 @@ from liveavatar.model.compiled import compile_blocks
 from liveavatar.model.rope import grid_table, rotate, rotate_real
 from tests.liveavatar.plain_cases import CASES, case
 
-REGIONS = 3  # two halves of a block and the rotation
+REGIONS = 4  # two halves of a block, the voice's injection and the rotation
 
 
 class CountingBackend:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from liveavatar.model.attention import BlockCausalContext, FullContext, block_causal_mask
+from liveavatar.model.attention import Attention, BlockCausalContext, FullContext, block_causal_mask
 from liveavatar.model.audio import HISTORY_ROWS, CausalAudioEncoder
+from liveavatar.model.patches import cut, join
 from liveavatar.model.rope import rope_table, rotate
 from liveavatar.model.text import HashedWords
 
@@ -59,3 +60,36 @@ def test_words_of_a_prompt_are_stable_and_padded() -> None:
     assert ids.tolist() == words.word_ids("a cartoon fox talking").tolist()
     assert (ids[4:] == -1).all()
     assert not words(ids[None])[0, 4:].any()
+
+
+@pytest.mark.parametrize("patch", [(1, 2, 2), (2, 4, 2)], ids=str)
+def test_patches_are_what_a_convolution_sees_and_come_back(patch: tuple[int, int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(2, 3, 4, 8, 6, generator=generator)
+    convolution = torch.nn.Conv3d(3, 5, patch, stride=patch)
+    with torch.no_grad():
+        gathered = cut(latents, patch)
+        seen = convolution(latents).flatten(3).permute(0, 2, 3, 1)
+        product = gathered @ convolution.weight.flatten(1).T + convolution.bias
+        torch.testing.assert_close(product, seen, atol=1e-5, rtol=0)
+        # Rows come with the channel slowest and go back with the channel fastest.
+        turned = gathered.unflatten(-1, (3, -1)).transpose(-1, -2).flatten(-2)
+        assert torch.equal(join(turned, patch, 3, 8, 6), latents)
+    assert torch.equal(cut(latents, patch), gathered)  # gradients on: the form that can be differentiated
+    assert torch.equal(join(turned, patch, 3, 8, 6), latents)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tokens", [5, 16], ids=["by token", "by head"])
+def test_folded_attention_to_few_tokens_is_the_plain_one(tokens: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    attention = Attention(128, 4, 1e-6)
+    for parameter in attention.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) / 128**0.25)
+    x, source = torch.randn(3, 7, 128, generator=generator), torch.randn(3, tokens, 128, generator=generator)
+    seen = attention.seen(source)
+    assert seen.few is not None
+    assert seen.few.is_by_head == (tokens == 16)
+    q, k, v = attention.queries(x), *attention.keys_values(source)
+    plain = attention.output(torch.softmax(q @ k.mT * 32**-0.5, dim=-1) @ v)
+    torch.testing.assert_close(attention.cross(x, seen, x.clone()), x + plain, atol=2e-4, rtol=0)

@@ -29,8 +29,11 @@ from liveavatar.checkpoints.store import WeightsError
 from liveavatar.components import build, placement
 from liveavatar.config import RolloutOptions
 from liveavatar.inputs import read_picture
+from liveavatar.model.compiled import compile_blocks
 from liveavatar.model.fp8 import Fp8Linear
+from liveavatar.model.transformer import S2VTransformer
 from liveavatar.pipeline import Pipeline, load
+from liveavatar.streaming.host_cache import HostCache
 from liveavatar.streaming.session import Session
 
 WIDTH, HEIGHT = 48, 32
@@ -107,10 +110,29 @@ def test_streamed_frames_equal_offline_frames(
 def test_offloaded_networks_give_the_same_video(
     folder: Path, picture: np.ndarray, voice: np.ndarray, whole: np.ndarray
 ) -> None:
-    offloaded = load("s2v-14b", weights=folder, size=(WIDTH, HEIGHT), offload=True)
-    frames = frames_of(offloaded.open(picture, "a fox", seed=1), voice)
+    offloaded = load("s2v-14b", weights=folder, size=(WIDTH, HEIGHT), offload=True, host_caches=True)
+    session = offloaded.open(picture, "a fox", seed=1)
+    assert isinstance(session.rollout.caches[0], HostCache)
     # Projections are not fused there, so sums are rounded in another order.
+    assert np.abs(frames_of(session, voice).astype(int) - whole.astype(int)).max() <= 1
+
+
+def test_compiled_networks_give_the_same_video(
+    folder: Path, picture: np.ndarray, voice: np.ndarray, whole: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Graphs run as traced: what the compiler makes of them is not tested here.
+    monkeypatch.setattr("liveavatar.components.compile_blocks", lambda model: compile_blocks(model, "eager"))
+    compiled = load("s2v-14b", weights=folder, size=(WIDTH, HEIGHT), compiled=True)
+    assert compiled.transformer.rotate is not S2VTransformer.rotate
+    frames = frames_of(compiled.open(picture, "a fox", seed=1), voice)
     assert np.abs(frames.astype(int) - whole.astype(int)).max() <= 1
+
+
+def test_recorded_streams_are_refused_where_they_cannot_be(folder: Path) -> None:
+    with pytest.raises(ValueError, match="'cpu' cannot record graphs"):
+        load("s2v-14b", weights=folder, graphs=True)
+    with pytest.raises(ValueError, match="leave out graphs, or offload and host_caches"):
+        load("s2v-14b", weights=folder, graphs=True, offload=True)
 
 
 def test_prompt_voice_picture_and_seed_all_count(

@@ -79,8 +79,12 @@ def test_positions_of_all_tokens_are_the_reference(name: str) -> None:
 def test_voice_and_blocks_are_the_reference_on_the_way(name: str) -> None:
     given, model = golden.tensors(name), golden.model(name)
     seen: dict[int, list[Tensor]] = {}
+
+    def keep(layer: int, out: list[Tensor]) -> None:
+        seen[layer] = [part.clone() for part in out]  # what follows may overwrite it
+
     for layer, block in enumerate(model.blocks):
-        block.register_forward_hook(lambda _block, _inputs, out, layer=layer: seen.__setitem__(layer, list(out)))
+        block.register_forward_hook(lambda _block, _inputs, out, layer=layer: keep(layer, out))
     teacher(model, given)
     voice = model.encode_audio(given["in.audio"])
     golden.assert_same(voice.local, given["mid.audio_emb"])

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from liveavatar.checkpoints.store import WeightsError, open_weights, write_weights
 from liveavatar.config import RolloutOptions, nano, paper_rollout, released_single_device
 from liveavatar.model.codec import Codec
 from liveavatar.model.light_decoder import LightDecoder
+from liveavatar.model.speech_encoder import CONTEXT_ROWS
 from liveavatar.model.transformer import initialise
 from liveavatar.pipeline import Pipeline, load
-from liveavatar.streaming.conditions import VoiceConditions
 from liveavatar.streaming.features import samples_for_rows, voice_rows
 from liveavatar.streaming.session import Session
 from liveavatar.training.diffusion_forcing import Generator
@@ -108,16 +109,20 @@ def test_the_released_first_block_lacks_three_frames(pipeline: Pipeline, picture
 
 
 def test_audio_history_changes_what_a_block_hears_and_the_stream_stays_its_own(
-    pipeline: Pipeline, picture: np.ndarray, voice: np.ndarray
+    pipeline: Pipeline, weights: Path, picture: np.ndarray, voice: np.ndarray
 ) -> None:
     previous, repeat = (
-        list(VoiceConditions(pipeline.transformer, pipeline.config, history).push(voice))
+        list(pipeline.components.conditions(RolloutOptions(audio_history=history)).push(voice))
         for history in ("previous", "repeat")
     )
     model, audio = pipeline.transformer, pipeline.config.audio
-    rows = voice_rows(torch.from_numpy(voice[: samples_for_rows(audio, 30, 640)]), audio, 640).T[None, None]
-    # Rows are two frames later than the frames they belong to.
-    alone = model.encode_audio(rows[..., 2 + 12 : 2 + 24])
+    sound = torch.from_numpy(np.pad(voice, (CONTEXT_ROWS * 640, 0))[: samples_for_rows(audio, CONTEXT_ROWS + 30, 640)])
+    generator = Generator(pipeline.config)
+    generator.load_state_dict(load_file(weights / "generator.safetensors"))
+    assert generator.speech is not None
+    states = generator.speech(voice_rows(sound, audio, 640)[None]).transpose(1, 2)[:, None]
+    # States are two frames later than the frames they belong to.
+    alone = model.encode_audio(states[..., 2 + 12 : 2 + 24])
     torch.testing.assert_close(repeat[1].local, alone.local, atol=1e-5, rtol=0)
     assert not torch.allclose(previous[1].local[:, :1], alone.local[:, :1], atol=1e-3)
     torch.testing.assert_close(previous[1].local[:, 2:], alone.local[:, 2:], atol=1e-5, rtol=0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from liveavatar.config import nano
 from liveavatar.streaming.prompts import PromptSchedule, TextKeys
+from liveavatar.streaming.session import first_block_from
 
 
 class Model:
@@ -29,14 +31,14 @@ def test_a_prompt_is_encoded_once_while_it_is_remembered() -> None:
 
 
 def test_each_prompt_begins_at_its_block() -> None:
-    schedule = PromptSchedule(lambda prompt: [prompt])  # type: ignore[arg-type,list-item]
+    schedule = PromptSchedule(lambda prompt: [prompt])
     for block, prompt in ((5, "late"), (2, "soon"), (2, "sooner"), (0, "first")):
         schedule.set(block, prompt)
     assert [schedule(block) for block in range(7)] == [["first"], None, ["sooner"], None, None, ["late"], None]
 
 
 def test_prompts_that_were_passed_over_do_not_come_back() -> None:
-    schedule = PromptSchedule(lambda prompt: [prompt])  # type: ignore[arg-type,list-item]
+    schedule = PromptSchedule(lambda prompt: [prompt])
     schedule.set(1, "one")
     schedule.set(3, "three")
     assert schedule(4) == ["three"]
@@ -45,9 +47,5 @@ def test_prompts_that_were_passed_over_do_not_come_back() -> None:
 
 @pytest.mark.parametrize("from_s", [-0.1, float("nan"), float("inf")])
 def test_times_that_are_none_are_refused(from_s: float) -> None:
-    from liveavatar.streaming.session import Session
-
-    session = Session.__new__(Session)
-    session.rollout = type("R", (), {"next_block": 0})()  # type: ignore[assignment]
     with pytest.raises(ValueError, match="seconds from the stream's start"):
-        session.set_prompt("a", from_s)
+        first_block_from(from_s, nano(), nano().rollout)

@@ -17,10 +17,11 @@ from liveavatar.streaming.conditions import VoiceConditions
 from liveavatar.streaming.flow import add_noise, clean_estimate, euler_step, level_grid
 from liveavatar.streaming.noise import block_noise
 from liveavatar.streaming.rollout import REBASE_BLOCKS, Rollout, stream_blocks
-from tests.liveavatar.tiny import tiny_model, tiny_profile
+from tests.liveavatar.tiny import tiny_model, tiny_profile, tiny_speech
 
 PROFILE = tiny_profile()
 MODEL = tiny_model(PROFILE)
+SPEECH = tiny_speech(PROFILE)
 BLOCK = (1, 16, 3, 4, 4)
 
 
@@ -33,7 +34,7 @@ def text() -> list[Seen]:
 
 
 def voices(blocks: int) -> list[Voice]:
-    whole = MODEL.encode_audio(random(1, 1, 320, 12 * blocks, seed=2))
+    whole = MODEL.encode_audio(random(1, 1, PROFILE.transformer.audio_dim, 12 * blocks, seed=2))
     return [Voice(whole.local[:, s : s + 3], whole.pooled[:, s : s + 3]) for s in range(0, 3 * blocks, 3)]
 
 
@@ -69,7 +70,7 @@ def test_streamed_evaluation_equals_the_parallel_block_causal_call() -> None:
     x, level = random(1, 16, 3 * blocks, 4, 4), 600.0
     last = 3 * blocks - 1
     table = rope_table(torch.cat([torch.arange(last + 1), torch.tensor([last + distance])]), 2, 2, 16)
-    whole = MODEL.encode_audio(random(1, 1, 320, 12 * blocks, seed=2))
+    whole = MODEL.encode_audio(random(1, 1, PROFILE.transformer.audio_dim, 12 * blocks, seed=2))
     sink = random(1, 16, 1, 4, 4, seed=3)
     context = BlockCausalContext(table, blocks, 12, 3)
     parallel = MODEL(x, torch.full((1, last + 1), level), sink, whole, text(), context, cond=sink)
@@ -178,8 +179,8 @@ def voice_samples(seconds: float) -> np.ndarray:
 @pytest.mark.parametrize("piece", [1, 160, 7_777, 16_000])
 def test_voice_in_pieces_of_any_size_gives_the_same_conditions(piece: int) -> None:
     samples = voice_samples(0.9 if piece == 1 else 3.0)
-    whole = list(VoiceConditions(MODEL, PROFILE).push(samples))
-    conditions = VoiceConditions(MODEL, PROFILE)
+    whole = list(VoiceConditions(MODEL, SPEECH, PROFILE).push(samples))
+    conditions = VoiceConditions(MODEL, SPEECH, PROFILE)
     pieces = [voice for start in range(0, len(samples), piece) for voice in conditions.push(samples[start : start + piece])]
     assert len(whole) == len(pieces) > 0
     for one, other in zip(whole, pieces, strict=True):
@@ -188,7 +189,7 @@ def test_voice_in_pieces_of_any_size_gives_the_same_conditions(piece: int) -> No
 
 
 def test_voice_conditions_wait_for_the_stated_look_ahead_only() -> None:
-    conditions = VoiceConditions(MODEL, PROFILE)
+    conditions = VoiceConditions(MODEL, SPEECH, PROFILE)
     needed = conditions.block_samples + conditions.look_ahead_samples
     samples = voice_samples(2.0)
     assert not list(conditions.push(samples[: needed - 1]))
@@ -200,6 +201,6 @@ def test_a_voice_change_alters_no_block_before_it() -> None:
     samples = voice_samples(3.0)
     changed = samples.copy()
     changed[4 * 7680 :] = 0
-    one, other = (list(VoiceConditions(MODEL, PROFILE).push(s)) for s in (samples, changed))
+    one, other = (list(VoiceConditions(MODEL, SPEECH, PROFILE).push(s)) for s in (samples, changed))
     assert torch.equal(one[2].local, other[2].local)
     assert not torch.equal(one[4].local, other[4].local)

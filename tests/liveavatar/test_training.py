@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from liveavatar.model.codec import Codec, PatchBasis, VaeStreamDecoder, silence_learned_parts
 from liveavatar.model.light_decoder import LightDecoder, LightStreamDecoder, start_from_linear
-from liveavatar.model.transformer import SinkResidual, initialise
+from liveavatar.model.residual import SinkResidual
+from liveavatar.model.transformer import initialise
 from liveavatar.streaming.flow import add_noise
 from liveavatar.training import checkpoint, parallel
 from liveavatar.training.data import LatentShards, shard_files, step_generator
@@ -150,6 +151,10 @@ def test_a_perfect_residual_gives_the_true_velocity() -> None:
     spread = ((1 - level) ** 2 * scale**2 + level**2).sqrt()
     expected = ((1 - level) * (clean - gain * sink) + level * noise) / spread
     assert torch.allclose(residual.enter(x, sink, level), expected, atol=1e-5)
+    # The form for many evaluations at one level.
+    prepared = residual.at(sink, level)
+    assert torch.allclose(prepared.enter(x), expected, atol=1e-5)
+    assert torch.allclose(prepared.velocity((clean - gain * sink) / scale, x), noise - clean, atol=1e-5)
 
 
 def test_another_recipe_is_refused_with_the_differing_field(shards: Path, tmp_path: Path) -> None:

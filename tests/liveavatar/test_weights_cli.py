@@ -31,13 +31,16 @@ def folder(written: Path, tmp_path: Path) -> Path:
 def test_list_names_hubs_sizes_and_licences(capsys: pytest.CaptureFixture) -> None:
     assert cli.main(["weights", "list"]) == 0
     said = capsys.readouterr().out
-    for words in ("32.6 GB", BASE_HUB, LORA_HUB, "Apache-2.0", "hf download", "47.1 GB"):
+    for words in ("32.6 GB", BASE_HUB, LORA_HUB, "Apache-2.0", "github.com/Wan-Video/Wan2.2", "hf download", "47.1 GB"):
         assert words in said
     assert "NOT READY" not in said
     assert cli.main(["weights", "list", "--json"]) == 0
     entries = json.loads(capsys.readouterr().out)
     assert [entry["name"] for entry in entries] == PARTS
     assert "is_there" not in entries[0]
+    # What was not looked up is said to be so.
+    unchecked = [entry["name"] for entry in entries if "not checked" in entry["licence_source"]]
+    assert unchecked == ["lora", "text", "voice"]
 
 
 def test_list_tells_what_a_folder_holds(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from liveavatar.config import ProfileConfig, nano
+from liveavatar.config import AudioConfig, ProfileConfig, nano
+from liveavatar.model.speech_encoder import SpeechEncoder
 from liveavatar.model.transformer import S2VTransformer, initialise
 
 
@@ -28,3 +29,11 @@ def tiny_model(profile: ProfileConfig) -> S2VTransformer:
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
     return model.eval().requires_grad_(False)
+
+
+def tiny_speech(profile: ProfileConfig) -> SpeechEncoder:
+    """A speech encoder of random weights."""
+    assert isinstance(profile.audio, AudioConfig)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return SpeechEncoder(profile.audio.mel_bins, profile.audio.encoder_width).eval().requires_grad_(False)

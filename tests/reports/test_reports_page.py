@@ -123,9 +123,13 @@ def test_without_budget_every_video_is_linked_and_exists(run_folder: Path) -> No
 @pytest.mark.usefixtures("no_drawing")
 def test_small_budget_embeds_some_and_links_the_rest(run_folder: Path) -> None:
     sizes = sorted(path.stat().st_size for path in run_folder.glob("artefacts/*/*/*/video.mp4"))
-    sources = [v["src"] for v in Reader(build_text(run_folder, budget_bytes=sizes[0] + sizes[1])).named("video")]
+    bare = len(build_text(run_folder, budget_bytes=0).encode())
+    budget = bare + 2 * sizes[-1]
+    text = build_text(run_folder, budget_bytes=budget)
+    sources = [v["src"] for v in Reader(text).named("video")]
     assert len(sources) == 12
     assert 1 <= sum(source.startswith("data:") for source in sources) < 12
+    assert len(text.encode()) <= budget
 
 
 def test_ids_are_unique_and_local_links_lead_somewhere(page: str) -> None:

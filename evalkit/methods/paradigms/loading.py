@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from evalkit.methods.paradigms.teacher import Teacher
-from evalkit.methods.paradigms.weights import TEACHER, tuned_tensors
-from liveavatar.checkpoints.store import open_weights
+from evalkit.methods.paradigms.weights import tuned_tensors, with_teacher
+from liveavatar.checkpoints.store import VARIED
 from liveavatar.components import build, finish_transformer, placement
 from liveavatar.config import TransformerConfig, nano
 from liveavatar.model.transformer import S2VTransformer
@@ -29,9 +29,9 @@ def tuned_config(name: str) -> TransformerConfig:
 
 def load_teacher(folder: Path, tuned: str = "", dtype: str = "") -> Teacher:
     """The teacher of a weights folder; tuned: the name of a network made from it."""
-    components = build("nano", folder, placement("cpu", "float32"))
-    opened = open_weights(folder)
-    no_voice, transformer = opened.tensors(TEACHER)["no_voice"], None
+    opened = with_teacher(folder)
+    components = build("nano", opened, placement("cpu", "float32"))
+    no_voice, transformer = opened.tensors(VARIED)["no_voice"], None
     if tuned:
         tensors = tuned_tensors(opened, tuned)
         transformer = S2VTransformer(tuned_config(tuned))

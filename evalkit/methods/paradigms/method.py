@@ -13,7 +13,7 @@ from evalkit.generator import GeneratorSetup
 from evalkit.methods.base import PARADIGM, TIMELINE, VIDEO, Generation, Inputs, Method, Session
 from evalkit.methods.paradigms import FAMILIES, Scheme
 from evalkit.methods.paradigms.notes import notes
-from evalkit.methods.paradigms.weights import BASE_FILES, digests, folder_of, lacking
+from evalkit.methods.paradigms.weights import TEACHER, digests, folder_of, problem_of
 from evalkit.methods.timelines import Stopwatch
 from evalkit.names import unknown
 from evalkit.settings import read_settings
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from evalkit.methods.paradigms.policy import Policy
     from evalkit.methods.paradigms.teacher import Teacher
+    from evalkit.scenarios import Listening
 
 HOW = "python -m evalkit.methods.paradigms.training --help"
 LIMIT_PER_S = 120.0
@@ -66,11 +67,11 @@ class ParadigmMethod(Method):
         """A profile without a teacher, or weights that are not there."""
         if profile != "nano":
             return f"{self.name} exists for profile nano only: it compares schemes, not checkpoints"
-        missing = lacking(self.folder, (*BASE_FILES, *self.scheme.tuned))
-        if missing:
+        problem = problem_of(self.folder, (TEACHER, *self.scheme.tuned))
+        if problem:
             return (
-                f"{self.name} needs weights that are not there ({', '.join(missing)}): train them ({HOW}), or name their "
-                "folder with --set paradigms.all.weights=FOLDER"
+                f"{self.name} needs {problem}: train them ({HOW}), or name their folder with "
+                "--set paradigms.all.weights=FOLDER"
             )
         return ""
 
@@ -82,7 +83,7 @@ class ParadigmMethod(Method):
         return {
             "scheme": self.scheme.name,
             "policy": asdict(policy) if is_dataclass(policy) and not isinstance(policy, type) else {},
-            "weights": digests(self.folder, (*BASE_FILES, *self.scheme.tuned)),
+            "weights": digests(self.folder, (TEACHER, *self.scheme.tuned)),
             "dtype": self.choices.dtype or fast_type(),
         }
 
@@ -135,7 +136,7 @@ class PolicySession(Session):
         details = {"width": config.width, "height": config.height, "wall_s": wall_s, **notes(self.scheme, self.policy)}
         return Generation(out_dir / VIDEO, out_dir / TIMELINE, writer.frames_written, float(config.fps), details)
 
-    def stream(self, inputs: Inputs, voice: Iterator[np.ndarray], seed: int, out_dir: Path) -> Generation:
+    def listen(self, inputs: Inputs, seed: int) -> Listening:
         """These schemes make the voice's features from a whole file."""
         raise NotImplementedError(f"the scheme of {self.scheme.of or 'this contrast'} takes whole voice files only")
 

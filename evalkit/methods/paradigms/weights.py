@@ -1,13 +1,14 @@
-"""The weights of the teacher and of what was tuned from it: a weights folder like the generator's, with small additions.
+"""The weights of the teacher and of what was trained for the paradigms: small files beside the package's own.
 
-`codec`, `light_decoder` and `generator` (the teacher) are as `python -m liveavatar.training export` writes them. A tuned
-network is kept as what it has beyond the teacher; networks of the motion space are whole.
+The teacher is kept as what it has beyond the generator that the package ships, a tuned network as what it has beyond the
+teacher; networks of the motion space are whole. Codec, decoder and words are the package's own.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,37 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from liveavatar.checkpoints.store import MANIFEST, WeightsFolder, file_digest, open_weights
+from liveavatar.checkpoints.store import MANIFEST, VARIED, WeightsFolder, file_digest, open_weights
 from liveavatar.checkpoints.variants import difference, varied
+from liveavatar.components import SHIPPED_WEIGHTS
 
 SHIPPED = Path(__file__).parent / "weights" / "nano"
-TEACHER = "generator"
-BASE_FILES = ("codec", "light_decoder", TEACHER)
+TEACHER = "teacher"
 NEW = ".new"
 RANK = 24
+
+
+@dataclass(frozen=True)
+class WithTeacher(WeightsFolder):
+    """The package's weights with the teacher in the generator's place. own: the folder that the teacher is in."""
+
+    own: WeightsFolder
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """See `WeightsFolder`."""
+        found = super().tensors(name)
+        return varied(found, self.own.tensors(TEACHER)) if name == VARIED else found
+
+
+def base_weights() -> WeightsFolder:
+    """What the package ships."""
+    return open_weights(SHIPPED_WEIGHTS / "nano")
+
+
+def with_teacher(folder: Path) -> WithTeacher:
+    """All networks of a teacher; raises WeightsError for a folder without one."""
+    base = base_weights()
+    return WithTeacher(base.path, base.manifest, open_weights(folder))
 
 
 def folder_of(given: str) -> Path:
@@ -30,26 +54,34 @@ def folder_of(given: str) -> Path:
     return Path(given) if given else SHIPPED
 
 
-def lacking(folder: Path, names: tuple[str, ...]) -> list[str]:
-    """Which of the files are not in a folder."""
-    if not (folder / MANIFEST).is_file():
-        return list(names)
-    held = open_weights(folder).manifest["files"]
-    return [name for name in names if name not in held]
+def problem_of(folder: Path, names: tuple[str, ...]) -> str:
+    """What keeps these files of a folder from being used; empty when nothing does."""
+    manifest = open_weights(folder).manifest if (folder / MANIFEST).is_file() else {"files": {}}
+    missing = [name for name in names if name not in manifest["files"]]
+    if missing:
+        return f"weights that are not there ({', '.join(missing)})"
+    if manifest["base"] != base_weights().digest(VARIED):
+        return "weights made for this generator: these are differences from another"
+    return ""
 
 
 def digests(folder: Path, names: tuple[str, ...]) -> dict[str, str]:
-    """sha256 of the files, as the manifest records them."""
-    opened = open_weights(folder)
-    return {name: opened.digest(name) for name in names}
+    """sha256 of the files and of the package's, as the manifests record them."""
+    opened, base = open_weights(folder), base_weights()
+    return {name: opened.digest(name) for name in names} | {name: base.digest(name) for name in base.manifest["files"]}
 
 
-def tuned_tensors(folder: WeightsFolder, name: str) -> dict[str, Tensor]:
+def tuned_tensors(folder: WithTeacher, name: str) -> dict[str, Tensor]:
     """All tensors of a network that was tuned from the teacher."""
-    parts = folder.tensors(name)
+    parts = folder.own.tensors(name)
     new = {key.removesuffix(NEW): value for key, value in parts.items() if key.endswith(NEW)}
     rest = {key: value for key, value in parts.items() if not key.endswith(NEW)}
-    return varied(folder.tensors(TEACHER), rest) | new
+    return varied(folder.tensors(VARIED), rest) | new
+
+
+def teacher_parts(teacher: dict[str, Tensor], rank: int = RANK) -> dict[str, Tensor]:
+    """What to keep of a teacher: what it has beyond the package's generator."""
+    return difference(base_weights().tensors(VARIED), teacher, rank)
 
 
 def tuned_parts(teacher: dict[str, Tensor], tuned: dict[str, Tensor], rank: int = RANK) -> dict[str, Tensor]:
@@ -60,12 +92,16 @@ def tuned_parts(teacher: dict[str, Tensor], tuned: dict[str, Tensor], rank: int 
 
 
 def add_weights(folder: Path, name: str, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
-    """Put one network's file into a weights folder that is there already, and into its manifest."""
+    """Put one network's file into a weights folder, new or there already, and into its manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
     file, partial = folder / f"{name}.safetensors", folder / f".{name}.partial"
     small = {key: value.to(torch.bfloat16).contiguous() for key, value in tensors.items()}
     save_file(small, partial)
     os.replace(partial, file)
-    content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    content: dict[str, Any] = {"profile": "nano", "files": {}}
+    if (folder / MANIFEST).is_file():
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    content["base"] = base_weights().digest(VARIED)
     content["files"][name] = {
         "sha256": file_digest(file),
         "bytes": file.stat().st_size,

@@ -77,6 +77,7 @@ class MotionCodec(nn.Module):
         warped = _warped(features, flow) + self.add(told)
         finest = self.out(self.refine(warped))
         fine_flow = F.interpolate(flow, size=picture.shape[-2:], mode="bilinear", align_corners=False)
+        finest = finest.float()  # what is shown is mixed in full precision, whatever the products ran in
         share = torch.sigmoid(finest[:, 3:] - 2.0)
         return torch.lerp(_warped(picture, fine_flow), torch.tanh(finest[:, :3]), share)
 
@@ -85,7 +86,8 @@ def _warped(x: Tensor, flow: Tensor) -> Tensor:
     """x [B, C, h, w] sampled where flow [B, 2, h, w] points, in parts of its size."""
     rows, columns = (torch.linspace(-1, 1, size, device=x.device) for size in x.shape[-2:])
     grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], dim=-1)
-    return F.grid_sample(x, grid + 2 * flow.permute(0, 2, 3, 1), padding_mode="border", align_corners=True)
+    places = grid + 2 * flow.float().permute(0, 2, 3, 1)
+    return F.grid_sample(x.float(), places, padding_mode="border", align_corners=True)
 
 
 class MotionDenoiser(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +37,12 @@ class MotionSpace:
 
     def open(self, folder: Path, scheme: Scheme) -> MotionSession:
         """A session with the networks of a weights folder."""
-        from liveavatar.checkpoints.store import open_weights
+        from evalkit.methods.paradigms.weights import with_teacher
         from liveavatar.components import build, placement
 
-        opened = open_weights(folder)
-        codec, denoiser = load_networks(opened.tensors("motion_codec"), opened.tensors("motion_diffusion"))
-        return MotionSession(self, build("nano", folder, placement("cpu", "float32")), codec, denoiser, scheme)
+        opened = with_teacher(folder)
+        codec, denoiser = load_networks(opened.own.tensors("motion_codec"), opened.own.tensors("motion_diffusion"))
+        return MotionSession(self, build("nano", opened, placement("cpu", "float32")), codec, denoiser, scheme)
 
     @torch.inference_mode()
     def denoise(self, denoiser: MotionDenoiser, heard: Tensor, initial: Tensor, still: Tensor, noise: Tensor) -> Tensor:
@@ -105,6 +106,68 @@ class MotionStream:
         return F.avg_pool1d(padded.T[None], 3, 1)[0].T if len(padded) >= 3 else padded[:0]
 
 
+class MotionFrames:
+    """Frames of one stream: samples in, pictures uint8 [n, H, W, 3] out, as soon as a window is full."""
+
+    def __init__(self, session: MotionSession, inputs: Inputs, seed: int, watch: Stopwatch) -> None:
+        from liveavatar.inputs import read_picture
+
+        self.session, self.watch, config = session, watch, session.components.config
+        pixels = torch.from_numpy(read_picture(inputs.image, config.height, config.width).copy())
+        with torch.inference_mode():
+            self.source = session.codec.source(pixels.permute(2, 0, 1)[None].float() / 127.5 - 1)
+        still = session.denoiser.normed(self.source.motion[0])
+        self.motion = MotionStream(session.policy, session.denoiser, still, (seed, inputs.id))
+        self.front = session.components.conditions(config.rollout)
+        self.samples = self.frames = self.windows = 0
+
+    def push(self, samples: np.ndarray) -> Iterator[np.ndarray]:
+        """Take float samples; yield the frames of each window that is full now."""
+        self.samples += len(samples)
+        yield from self._rendered(self._moved(self.front.push(samples)))
+
+    def flush(self) -> Iterator[np.ndarray]:
+        """The sound has ended: its last frames, as many as it has."""
+        config = self.session.components.config
+        frames = -(-self.samples // config.samples_per_frame)
+        rest = self.front.finish(-(-frames // config.block_frames))
+        yield from self._rendered(chain(self._moved(rest), self.motion.finish()), frames)
+
+    def _moved(self, voices: Iterator[Any]) -> Iterator[Tensor]:
+        for one in voices:
+            yield from self.motion.push(voice_rows(one.local, one.pooled)[0])
+
+    def _rendered(self, motion: Iterator[Tensor], most: int | None = None) -> Iterator[np.ndarray]:
+        begin_s = self.watch.now_s()
+        for made in motion:
+            left = len(made) if most is None else min(len(made), most - self.frames)
+            if left <= 0:
+                continue
+            self.watch.span("denoise", self.windows, begin_s)
+            begin_s = self.watch.now_s()
+            shown = self.session.render(self.source, made[:left])
+            self.watch.span("decode", self.windows, begin_s)
+            self.frames += left
+            yield shown
+            self.windows += 1
+            begin_s = self.watch.now_s()
+
+
+class MotionListening:
+    """Frames that are made and handed over, and then dropped."""
+
+    def __init__(self, frames: MotionFrames) -> None:
+        self.frames = frames
+
+    def push(self, samples: np.ndarray) -> Iterator[int]:
+        """Frames of each chunk that these samples complete."""
+        yield from map(len, self.frames.push(samples))
+
+    def flush(self) -> Iterator[int]:
+        """Frames of what is left when the sound has ended."""
+        yield from map(len, self.frames.flush())
+
+
 class MotionSession(Session):
     """The networks, loaded; frames are made as the voice arrives."""
 
@@ -117,38 +180,19 @@ class MotionSession(Session):
     def generate(self, inputs: Inputs, seed: int, out_dir: Path) -> Generation:
         """The whole voice at once."""
         from liveavatar.inputs import read_voice
-
-        return self._make(inputs, iter([read_voice(inputs.audio)]), seed, out_dir)
-
-    def stream(self, inputs: Inputs, voice: Iterator[np.ndarray], seed: int, out_dir: Path) -> Generation:
-        """Piece by piece: a window begins when the voice of all its frames is there."""
-        return self._make(inputs, voice, seed, out_dir)
-
-    def _make(self, inputs: Inputs, voice: Iterator[np.ndarray], seed: int, out_dir: Path) -> Generation:
-        from liveavatar.inputs import read_picture
         from liveavatar.output import VideoWriter
 
         config, watch = self.components.config, Stopwatch()
-        pixels = torch.from_numpy(read_picture(inputs.image, config.height, config.width).copy())
-        with torch.inference_mode():
-            source = self.codec.source(pixels.permute(2, 0, 1)[None].float() / 127.5 - 1)
-        still = self.denoiser.normed(source.motion[0])
-        motion = MotionStream(self.policy, self.denoiser, still, (seed, inputs.id))
+        voice = read_voice(inputs.audio)
+        frames = MotionFrames(self, inputs, seed, watch)
         writer = VideoWriter(
-            out_dir / VIDEO, config.width, config.height, config.fps, audio_rate=config.sample_rate, audio_codec="flac"
+            out_dir / VIDEO, config.width, config.height, config.fps, voice, config.sample_rate, audio_codec="flac"
         )
-        number, begin_s, samples = 0, watch.now_s(), 0
         with writer:
-            front = self.components.conditions(config.rollout)
-            for piece in voice:
-                writer.write_audio(piece)
-                samples += len(piece)
-                for made in self._moved(motion, front.push(piece)):
-                    number, begin_s = self._show(writer, source, made, number, begin_s, watch, None)
-            frames = -(-samples // config.samples_per_frame)
-            rest = front.finish(-(-frames // config.block_frames))
-            for made in [*self._moved(motion, rest), *motion.finish()]:
-                number, begin_s = self._show(writer, source, made, number, begin_s, watch, frames)
+            for made in chain(frames.push(voice), frames.flush()):
+                begin_s = watch.now_s()
+                writer.write(made)
+                watch.span("output", frames.windows, begin_s, len(made))
         wall_s = watch.write(out_dir / TIMELINE)
         details: dict[str, Any] = {
             "width": config.width,
@@ -159,25 +203,9 @@ class MotionSession(Session):
         }
         return Generation(out_dir / VIDEO, out_dir / TIMELINE, writer.frames_written, float(config.fps), details)
 
-    def _moved(self, motion: MotionStream, voices: Iterator[Any]) -> Iterator[Tensor]:
-        for one in voices:
-            yield from motion.push(voice_rows(one.local, one.pooled)[0])
-
-    def _show(
-        self, writer: Any, source: Source, motion: Tensor, number: int, begin_s: float, watch: Stopwatch, most: int | None
-    ) -> tuple[int, float]:
-        """Render and write motion; gives the number and beginning of the next window."""
-        left = len(motion) if most is None else min(len(motion), most - writer.frames_written)
-        if left <= 0:
-            return number, watch.now_s()
-        watch.span("denoise", number, begin_s)
-        begin_s = watch.now_s()
-        frames = self.render(source, motion[:left])
-        watch.span("decode", number, begin_s)
-        begin_s = watch.now_s()
-        writer.write(frames)
-        watch.span("output", number, begin_s, len(frames))
-        return number + 1, watch.now_s()
+    def listen(self, inputs: Inputs, seed: int) -> MotionListening:
+        """Piece by piece: a window begins when the voice of all its frames is there."""
+        return MotionListening(MotionFrames(self, inputs, seed, Stopwatch()))
 
     @torch.inference_mode()
     def render(self, source: Source, motion: Tensor) -> np.ndarray:

@@ -14,7 +14,7 @@ from pathlib import Path
 HELP = """\
 In order, from a teacher's training folder TEACHER to everything that the paradigms need in WEIGHTS:
 
-  python -m liveavatar.training export --codec CODEC --light LIGHT --stage1 TEACHER --weights WEIGHTS
+  python -m evalkit.methods.paradigms.training export --weights WEIGHTS teacher=TEACHER
   python -m genbench shards --clips 768 --frames 157 --seed 21 --out SHARDS --workers 2
   python -m liveavatar.training prepare --shards SHARDS --codec CODEC --latents LATENTS
   python -m evalkit.methods.paradigms.training packed --weights WEIGHTS --data LATENTS --out PACKED

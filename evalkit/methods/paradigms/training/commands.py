@@ -12,8 +12,8 @@ from evalkit.methods.paradigms.loading import load_teacher
 from evalkit.methods.paradigms.motion_space.networks import MotionCodec
 from evalkit.methods.paradigms.training.context_stage import KINDS, ContextStage
 from evalkit.methods.paradigms.training.motion_stages import MotionCodecStage, MotionDenoiserStage, prepare_motion
-from evalkit.methods.paradigms.weights import TEACHER, add_weights, tuned_parts
-from liveavatar.checkpoints.store import open_weights
+from evalkit.methods.paradigms.weights import TEACHER, add_weights, teacher_parts, tuned_parts, with_teacher
+from liveavatar.checkpoints.store import VARIED
 from liveavatar.config import nano
 from liveavatar.model.codec import Codec
 from liveavatar.training import checkpoint
@@ -44,10 +44,10 @@ def run(recipe: Recipe, weights: Path | None, data: Path, out: Path, max_minutes
     stage: Any
     if recipe.stage in KINDS:
         assert weights is not None
-        opened = open_weights(weights)
+        opened = with_teacher(weights)
         codec = Codec(nano().codec)
         opened.load_into("codec", codec)
-        stage = ContextStage(KINDS[recipe.stage], opened.tensors(TEACHER), codec, data, recipe.seed, recipe.batch)
+        stage = ContextStage(KINDS[recipe.stage], opened.tensors(VARIED), codec, data, recipe.seed, recipe.batch)
     elif recipe.stage == "motion_codec":
         stage = MotionCodecStage(data, recipe.seed, recipe.batch)
     else:
@@ -63,16 +63,18 @@ def prepare(weights: Path, codec: Path, data: Path, out: Path) -> None:
 
 
 def export(weights: Path, parts: dict[str, str]) -> None:
-    """Averaged weights of training folders into a weights folder that holds the teacher.
+    """Averaged weights of training folders into a weights folder, the teacher's before those of networks made from it.
 
     Raises ValueError for a name that no paradigm uses.
     """
     for name, folder in parts.items():
-        if name not in RECIPES:
-            raise ValueError(f"{name!r} is no network of the paradigms; those are {', '.join(RECIPES)}")
+        if name not in (TEACHER, *RECIPES):
+            raise ValueError(f"{name!r} is no network of the paradigms; those are {', '.join((TEACHER, *RECIPES))}")
         tensors = load_file(averaged(Path(folder)))
-        if name in KINDS:
-            tensors = tuned_parts(open_weights(weights).tensors(TEACHER), tensors)
+        if name == TEACHER:
+            tensors = teacher_parts(tensors)
+        elif name in KINDS:
+            tensors = tuned_parts(with_teacher(weights).tensors(VARIED), tensors)
         add_weights(weights, name, tensors, record(Path(folder)))
 
 

@@ -90,7 +90,8 @@ class ContextStage(ClipStage):
         """Held-out errors at some levels, with the context and with that of another clip (it is used if that is worse)."""
         del model  # its weights are in the network already
         batch = self.held.take(torch.arange(min(8, len(self.held))))
-        draws, figures = self.plain_conditions(batch), {}
+        draws = self.plain_conditions(batch)
+        figures: dict[str, float] = {}
         for level in (0.9, 0.5, 0.2):
             made = [
                 self._errors(batch, draws, level, step_generator(self.seed, "held-out", 0), roll)[0].mean().item()
@@ -111,7 +112,7 @@ class ContextStage(ClipStage):
         start = longest if has_context and float(torch.rand(1, generator=generator)) < 0.7 else start
         clean = latents[:, :, start : start + kind.new]
         noise = torch.randn(clean.shape, generator=generator)
-        motion = self._context(batch, start, generator)
+        motion = self._shown(batch, start, generator)
         if is_rolled and motion is not None:
             motion = motion.roll(1, 0)
         whole = self.encode(self.network, batch, draws)
@@ -127,7 +128,7 @@ class ContextStage(ClipStage):
         soft = min(1.0, level / self.clips.soft_level) ** 2
         return error, near * batch.channels[:, :, None, None, None] * soft
 
-    def _context(self, batch: LatentBatch, start: int, generator: torch.Generator) -> Tensor | None:
+    def _shown(self, batch: LatentBatch, start: int, generator: torch.Generator) -> Tensor | None:
         """What the network is shown beside the picture."""
         if self.kind.name == "packed":
             return batch.latents[:, :, :start] if start else None

@@ -1,0 +1,132 @@
+"""A stream's state as plain tensors and numbers: saved between two blocks, it goes on later, elsewhere, as if never stopped.
+
+What the networks and the options decide is not in it: a session opened alike takes it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from liveavatar.model.codec import VaeStreamDecoder
+from liveavatar.model.light_decoder import LightStreamDecoder
+from liveavatar.streaming.conditions import VoiceConditions
+from liveavatar.streaming.rollout import Rollout
+from liveavatar.streaming.session import Session
+from liveavatar.streaming.sink import Prefilled
+from liveavatar.streaming.speech import SpeechConditions
+
+State = dict[str, Any]
+
+
+def session_state(session: Session) -> State | None:
+    """The state after the last whole block; None while it cannot be told in a few tensors.
+
+    Its tensors are the stream's own: save them before the stream goes on. None is given while the sink is being replaced
+    (the first blocks), while another prompt is waiting for its block, and before the first block. Raises
+    NotImplementedError for parts whose state is not known here.
+    """
+    rollout, sink = session.rollout, session.rollout.sink
+    is_settled = len(sink._versions) == 1 and rollout._first_latent is None and not session.prompts._coming
+    if not is_settled or rollout.next_block == 0 or session._kept:
+        return None
+    return {
+        "counters": [session.samples_in, session.frames_out, session._frames_made, rollout.next_block],
+        "caches": [[cache.keys, cache.values, cache.origin, _placed(cache.placed)] for cache in rollout.caches],
+        "sink": [sink._versions[0].number, [_sink_state(made) for made in sink._versions[0].per_step]],
+        "conditions": _conditions_state(session.conditions),
+        "decoder": _decoder_state(session.decoder),
+    }
+
+
+@torch.inference_mode()
+def restore_session(session: Session, state: State) -> None:
+    """Put a state into a session that was opened as the one it was taken from, and has made nothing yet."""
+    if session.rollout.next_block:
+        raise ValueError(f"the session has made {session.rollout.next_block} blocks already; open a new one to restore into")
+    session.samples_in, session.frames_out, session._frames_made, session.rollout.next_block = state["counters"]
+    _restore_rollout(session.rollout, state)
+    _restore_conditions(session.conditions, state["conditions"])
+    _restore_decoder(session.decoder, state["decoder"])
+
+
+def _restore_rollout(rollout: Rollout, state: State) -> None:
+    if len(state["caches"]) != len(rollout.caches):
+        raise ValueError(f"the state has {len(state['caches'])} caches, this stream {len(rollout.caches)}: other options")
+    for cache, (keys, values, origin, placed) in zip(rollout.caches, state["caches"], strict=True):
+        if keys.shape != cache.keys.shape:
+            shapes = list(keys.shape), list(cache.keys.shape)
+            raise ValueError(f"the state's cache is {shapes[0]}, this stream's {shapes[1]}: other options")
+        cache.keys.copy_(keys)
+        cache.values.copy_(values)
+        cache.origin, cache.placed = origin, None if placed is None else tuple(placed)
+    number, per_step = state["sink"]
+    like = rollout.sink.keys
+    made = [_sink_from(one, like) for one in per_step]
+    # The number tells caches that what they hold is this very sink.
+    rollout.sink._versions.clear()
+    rollout.sink._set_count = number - 1
+    rollout.sink.use(*made)
+    rollout._first_latent, rollout._newest_table = None, None
+
+
+def _placed(placed: tuple[float, ...] | None) -> list[float] | None:
+    return None if placed is None else list(placed)
+
+
+def _sink_state(made: Prefilled) -> list[Tensor | None]:
+    return [made.latent, made.motion, made.keys, made.values]
+
+
+def _sink_from(state: list[Tensor | None], like: Tensor) -> Prefilled:
+    latent, motion, keys, values = (None if one is None else one.to(like.device) for one in state)
+    assert latent is not None
+    assert keys is not None
+    assert values is not None
+    return Prefilled(latent, motion, keys, values)
+
+
+def _conditions_state(conditions: object) -> State:
+    if isinstance(conditions, VoiceConditions):
+        pending = torch.from_numpy(np.ascontiguousarray(conditions.pending))
+        return {"pending": pending, "next_block": conditions.next_block, "skip": conditions._skip}
+    if isinstance(conditions, SpeechConditions):
+        held = torch.from_numpy(np.ascontiguousarray(conditions.held))
+        state = {"held": held, "held_from": conditions.held_from, "next_block": conditions.next_block}
+        return {**state, "before": conditions.before}
+    raise NotImplementedError(f"the state of {type(conditions).__name__} cannot be saved")
+
+
+def _restore_conditions(conditions: object, state: State) -> None:
+    if isinstance(conditions, VoiceConditions) and "pending" in state:
+        conditions.pending = state["pending"].numpy().copy()
+        conditions.next_block, conditions._skip = state["next_block"], state["skip"]
+    elif isinstance(conditions, SpeechConditions) and "held" in state:
+        conditions.held = state["held"].numpy().copy()
+        conditions.held_from, conditions.next_block = state["held_from"], state["next_block"]
+        device = conditions.model.trainable_cond_mask.weight.device
+        conditions.before = None if state["before"] is None else state["before"].to(device)
+    else:
+        raise ValueError(f"the state is not one of {type(conditions).__name__}: it was taken under another profile")
+
+
+def _decoder_state(decoder: object) -> list[Any]:
+    if isinstance(decoder, LightStreamDecoder):
+        return ["light", decoder.memory]
+    if isinstance(decoder, VaeStreamDecoder):
+        return ["vae", list(decoder.features), decoder.started]
+    raise NotImplementedError(f"the state of {type(decoder).__name__} cannot be saved")
+
+
+def _restore_decoder(decoder: object, state: list[Any]) -> None:
+    if isinstance(decoder, LightStreamDecoder) and state[0] == "light":
+        decoder.memory = state[1].to(next(decoder.decoder.parameters()).device)
+    elif isinstance(decoder, VaeStreamDecoder) and state[0] == "vae":
+        device = next(decoder.codec.parameters()).device
+        features: list[Any] = [one.to(device) if isinstance(one, Tensor) else one for one in state[1]]
+        decoder.features, decoder.started = features, state[2]
+    else:
+        raise ValueError(f"the state is of decoder {state[0]!r}, this stream has {type(decoder).__name__}: other options")

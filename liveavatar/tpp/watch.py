@@ -1,0 +1,200 @@
+"""Watches over a process and its neighbours: who died, who hangs, what does not arrive; and ends what cannot go on.
+
+A thread of its own, so that it sees what the process itself is stuck in. The first to find a fault claims it on the board;
+everyone else reads it there.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from liveavatar.tpp.board import Board
+from liveavatar.tpp.layout import Role
+
+BEAT_S = 0.25
+FAULT = "fault"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds until something counts as a fault.
+
+    silence_s: without a sign of life from a process. stall_s: in one piece of work, or of a block that was sent and does not
+    arrive. grace_s: for a process to end by itself once a fault is known; then it is ended.
+    """
+
+    silence_s: float = 10.0
+    stall_s: float = 60.0
+    grace_s: float = 3.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Which stage failed and why; `kept` says what the consumer still has."""
+
+    stage: str
+    rank: int
+    cause: str
+    kept: str = ""
+
+    def __str__(self) -> str:
+        kept = f"; {self.kept}" if self.kept else ""
+        return f"stage '{self.stage}' (rank {self.rank}) {self.cause}{kept}"
+
+
+class StageFaultError(RuntimeError):
+    """The pipeline cannot go on; `fault` names stage and cause."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
+
+
+class Watch:
+    """A process's own state, as its threads tell it, and the pipeline's, as the board tells it."""
+
+    def __init__(self, role: Role, stages: list[str], limits: Limits) -> None:
+        """stages: names by rank."""
+        self.role, self.stages, self.limits = role, stages, limits
+        self.fault: Fault | None = None
+        self.has_claimed = False
+        self.stopped: set[int] = set()  # streams whose viewer has left
+        self.stream = -1
+        self.sending_since: float | None = None
+        self.receiving_since: float | None = None
+        self.on_beat: Callable[[Board], None] = lambda board: None  # work from time to time that must not wait long
+        self.on_end: Callable[[Fault], object] = lambda fault: None  # last words of a process that cannot end by itself
+        self._working: tuple[str, float, float] | None = None  # what, since when, for how long it may
+        self._is_over = threading.Event()
+        self._found = threading.Event()
+
+    # -------------------------------------------------------------------------------------------- told by other threads
+
+    def check(self) -> None:
+        """Raise StageFaultError if there is a fault anywhere."""
+        if self.fault is not None:
+            raise StageFaultError(self.fault)
+
+    def works_on(self, what: str, patience: float = 1.0) -> None:
+        """The process's main thread begins a piece of work that must end within `patience` times `stall_s`."""
+        self._working = (what, time.monotonic(), patience * self.limits.stall_s)
+
+    def rests(self) -> None:
+        """It waits, for as long as it takes."""
+        self._working = None
+
+    def found(self, rank: int, cause: str) -> None:
+        """Somebody here has found a fault; it counts once the board, or this process alone, has taken it."""
+        if self._is_over.is_set():
+            return
+        fault = Fault(self.stages[rank], rank, cause)
+        try:
+            self.fault = self.fault or self._claim(fault)
+        except RuntimeError:
+            self.fault = self.fault or fault
+        self._found.set()
+
+    def over(self) -> None:
+        """The process ends by itself."""
+        self._is_over.set()
+
+    # ----------------------------------------------------------------------------------------------- the watching itself
+
+    def start(self, board: Board, claims: Board) -> None:
+        """board: for the watching thread alone; claims: for whoever finds a fault."""
+        self._claims, self._claim_lock = claims, threading.Lock()
+        threading.Thread(target=self._run, args=(board,), name="watch", daemon=True).start()
+
+    def _claim(self, fault: Fault) -> Fault:
+        with self._claim_lock:
+            held = Fault(**self._claims.claim(FAULT, asdict(fault)))
+        self.has_claimed |= held == fault
+        return held
+
+    def _run(self, board: Board) -> None:
+        parent, seen, beats = os.getppid(), Neighbour(), 0
+        watched = (self.role.rank + 1) % len(self.stages)
+        while not self._is_over.is_set():
+            try:
+                beats += 1
+                self._beat(board, beats)
+                self._look(board, watched, seen)
+                self.on_beat(board)
+            except RuntimeError as error:  # the store's errors: whoever holds it is gone
+                self._lost_board(error)
+            except Exception as error:
+                self.found(self.role.rank, f"cannot watch any more: {type(error).__name__}: {error}")
+            if os.getppid() != parent:
+                self.found(self.role.rank, "was left alone: what started it is gone")
+            if self.fault is not None:
+                self._end_by_force()
+                return
+            self._found.wait(BEAT_S)
+
+    def _beat(self, board: Board, number: int) -> None:
+        now, since = time.monotonic(), self.sending_since  # another thread's: read once
+        sending_s = None if since is None else now - since
+        board.put(f"beat/{self.role.rank}", {"number": number, "sending_s": sending_s})
+        what, begin, limit_s = self._working or ("", now, 0.0)
+        if what and now - begin > limit_s:
+            self.found(self.role.rank, f"hangs: {what} has taken longer than {limit_s:g} s")
+
+    def _look(self, board: Board, watched: int, seen: Neighbour) -> None:
+        if self.fault is None and board.has(FAULT):
+            self.fault = Fault(**board.get(FAULT))
+        stop = f"stop/{self.stream}"
+        if self.stream >= 0 and self.stream not in self.stopped and board.has(stop):
+            self.stopped.add(self.stream)
+        if watched != self.role.rank and not board.has(f"done/{watched}"):
+            silence_s = seen.silence_s(board.get(f"beat/{watched}") if board.has(f"beat/{watched}") else None)
+            if silence_s > self.limits.silence_s:
+                self.found(watched, f"does not answer: no sign of life for {self.limits.silence_s:g} s")
+        self._look_upstream(board)
+
+    def _look_upstream(self, board: Board) -> None:
+        """A block that was sent long ago, while this process was ready for it, is stuck between the two."""
+        source, since = self.role.source, self.receiving_since
+        if source is None or since is None or time.monotonic() - since < self.limits.stall_s:
+            return
+        beat = board.get(f"beat/{source}") if board.has(f"beat/{source}") else {}
+        if (beat.get("sending_s") or 0) > self.limits.stall_s:
+            cause = f"has sent a block to stage '{self.role.stage.name}' that has not arrived for {self.limits.stall_s:g} s"
+            self.found(source, f"{cause}: the network stalls")
+
+    def _lost_board(self, error: RuntimeError) -> None:
+        # A stage that fails says so before it goes, so what is not known now was not said.
+        holder = 0
+        self.fault = self.fault or Fault(
+            self.stages[holder], holder, f"is gone, or whoever else held the meeting point ({_first_line(error)})"
+        )
+
+    def _end_by_force(self) -> None:
+        """The main thread raises when it next looks; where it cannot, the process ends here."""
+        if not self._is_over.wait(self.limits.grace_s):
+            assert self.fault is not None
+            self.on_end(self.fault)
+            os._exit(1)
+
+
+class Neighbour:
+    """How long another process's sign of life has not changed."""
+
+    def __init__(self) -> None:
+        self._number: Any = None
+        self._since = time.monotonic()
+
+    def silence_s(self, beat: dict[str, Any] | None) -> float:
+        """Seconds, given its newest sign; one that never gave any is still starting."""
+        now = time.monotonic()
+        if beat is None or beat["number"] != self._number:
+            self._number, self._since = None if beat is None else beat["number"], now
+        return now - self._since
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).partition("\n")[0][:160]
