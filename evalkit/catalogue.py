@@ -286,6 +286,7 @@ def everything() -> Experiment:
         tables=tuple(tables.values()),
         optional_methods=_joined(part.optional_methods for part in parts),
         speed=SpeedProtocol(),
+        probes_streaming=any(part.probes_streaming for part in parts),
         positions=max(part.positions for part in parts),
     )
 
@@ -296,7 +297,7 @@ def _joined(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 ALL, STREAM_PART = "all", "table7"
-APART = (ALL, "speed")
+APART = (ALL, "speed", "contrasts")
 register_experiment(ALL, everything)
 
 

@@ -1,9 +1,10 @@
-"""The experiments about other systems: `table1` (what they can), `contrasts` (one change each), and their rows."""
+"""The experiments about other systems and their rows: `table1` (what they can), `table5` (clips for raters), `contrasts`."""
 
 from __future__ import annotations
 
 from evalkit.capabilities import REAL_TIME, STREAMING, UNLIMITED
 from evalkit.experiments import UP, Column, Experiment, Row, SpeedProtocol, Table, experiment
+from evalkit.measures import RATINGS
 from evalkit.methods.base import PARADIGM
 from evalkit.methods.paradigms import CONTRASTS, PARADIGMS
 from evalkit.methods.paradigms.weights import SHIPPED, TEACHER, problem_of
@@ -64,6 +65,30 @@ def table1() -> Experiment:
         optional_methods=PARADIGM_METHODS,
         speed=SpeedProtocol(),
         probes_streaming=True,
+    )
+
+
+@experiment
+def table5() -> Experiment:
+    """The paper's Table 5: the short clips that people rate; `evalkit study` makes their page and scores their answers."""
+    from evalkit.catalogue import OURS, RIVALS
+
+    table = Table(
+        name="table5",
+        title="User study (the paper's Table 5)",
+        columns=tuple(Column(name, name.capitalize(), UP, digits=1) for name in RATINGS),
+        rows=(*RIVALS, OURS),
+        datasets=("genbench_short",),
+        paper_table="Table 5",
+    )
+    return Experiment(
+        name="table5",
+        title="Clips for the user study (Table 5)",
+        methods=("live_avatar", *fast_paradigms()),
+        datasets=("genbench_short",),
+        metrics=(),
+        tables=(table,),
+        optional_methods=PARADIGM_METHODS,
     )
 
 

@@ -47,6 +47,10 @@ SPEED_COLUMNS = {
 }
 
 NO_BACKBONE = {"ase": "no ASE backbone in profile {profile} yet", "iqa": "no IQA backbone in profile {profile} yet"}
+YES_NO = "yes/no"
+_BY_PEOPLE = "rated by people: python -m evalkit study build RUN makes their page, study score the table of their answers"
+RATINGS = dict.fromkeys(("naturalness", "synchronisation", "consistency"), _BY_PEOPLE)
+"""Columns of the user study, which no run fills."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def register_metric(name: str, added: AddedMetric) -> None:
 def metric_names() -> list[str]:
     """Every metric that can be named, also those that come from speed records or have no network yet."""
     shipped = _registry().metric_names() if _registry() else []
-    return list(dict.fromkeys([*NO_BACKBONE, *shipped, *SPEED_COLUMNS, *capabilities.COLUMNS, *_ADDED]))
+    return list(dict.fromkeys([*NO_BACKBONE, *shipped, *SPEED_COLUMNS, *capabilities.COLUMNS, *RATINGS, *_ADDED]))
 
 
 def get_metric(name: str) -> Any:
@@ -81,7 +85,8 @@ def get_metric(name: str) -> Any:
 
 def describe(column: Column, profile: str) -> MetricInfo:
     """What a table column measures here, or why it cannot."""
-    plain = MetricInfo(column.metric, column.title, column.unit, column.direction, column.digits, in_paper=column.in_paper)
+    unit = YES_NO if column.is_tick else column.unit
+    plain = MetricInfo(column.metric, column.title, unit, column.direction, column.digits, in_paper=column.in_paper)
     if column.metric in SPEED_COLUMNS or column.metric in capabilities.COLUMNS:
         return plain
     try:
@@ -90,7 +95,7 @@ def describe(column: Column, profile: str) -> MetricInfo:
     except (ImportError, OSError, RuntimeError, KeyError) as error:
         return _without(plain, f"{type(error).__name__}: {brief(error)}")
     if metric is None:
-        reason = NO_BACKBONE.get(column.metric, "no metric of this name is registered")
+        reason = (NO_BACKBONE | RATINGS).get(column.metric, "no metric of this name is registered")
         return _without(plain, reason.format(profile=profile))
     return MetricInfo(
         name=column.metric,

@@ -171,9 +171,9 @@ def _trends(runs: Sequence[Run]) -> list[Trend]:
 
 
 def _cells(run: Run) -> list[Json]:
-    """Each cell once, however many tables print it; control rows say nothing of progress."""
+    """Each cell once, however many tables print it; control rows and what others do say nothing of progress."""
     distinct = {(one.get("metric"), one.get("dataset"), one.get("method")): one for one in run.cells}
-    return [one for (_, _, method), one in distinct.items() if _kind(run, str(method)) not in ("control", "rival")]
+    return [one for (_, _, method), one in distinct.items() if _kind(run, str(method)) not in ("control", "rival", "paradigm")]
 
 
 def _kind(run: Run, method: str) -> str:

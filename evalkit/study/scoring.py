@@ -8,23 +8,12 @@ from dataclasses import asdict
 from typing import Any
 
 from evalkit import stats
+from evalkit.paper import SHORT, paper_value
 from evalkit.study import CRITERIA, LEAST, MOST
 from evalkit.study.agreement import krippendorff_alpha, rated
 from evalkit.study.answers import Rater
 from evalkit.study.design import Study
 from evalkit.study.screening import Rules, careless, repeat_gaps
-
-PAPER = {
-    "ditto": (78.2, 40.5, 90.2),
-    "echomimic_v2": (60.3, 71.1, 38.7),
-    "hallo3": (78.5, 69.2, 89.3),
-    "stableavatar": (68.7, 70.8, 88.9),
-    "omniavatar": (71.1, 78.5, 90.8),
-    "wan_s2v": (84.3, 85.2, 92.0),
-    "live_avatar": (86.3, 80.6, 91.1),
-    "live_avatar_official": (86.3, 80.6, 91.1),
-}
-"""Table 5 of arXiv 2512.04677, version 1: naturalness, synchronisation, consistency."""
 
 
 def score_study(raters: Sequence[Rater], study: Study, rules: Rules | None = None) -> dict[str, Any]:
@@ -52,7 +41,7 @@ def table(raters: Sequence[Rater], study: Study) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for method in study.methods:
         row: dict[str, Any] = {"method": method}
-        for index, criterion in enumerate(CRITERIA):
+        for criterion in CRITERIA:
             means = rater_means(raters, study, method, criterion)
             found = stats.estimate(list(means.values())) if means else None
             row[criterion] = {
@@ -60,7 +49,7 @@ def table(raters: Sequence[Rater], study: Study) -> list[dict[str, Any]]:
                 "low": found.low if found else None,
                 "high": found.high if found else None,
                 "raters": len(means),
-                "paper": PAPER[method][index] if method in PAPER else None,
+                "paper": paper_value("Table 5", SHORT, method, criterion),
             }
         rows.append(row)
     return rows
