@@ -9,7 +9,7 @@ from typing import Any
 
 from evalkit.capabilities import CLIPS, PROBE
 from evalkit.definition import Definition, MethodInfo
-from evalkit.methods.base import CONTROL
+from evalkit.methods.base import CONTROL, RIVAL
 from evalkit.names import slug
 from evalkit.plan import POSITIONS, Item, Plan
 from evalkit.records import FAILED, GENERATE, SCORE, SPEED, Failure, Key, Record
@@ -142,9 +142,13 @@ def split(spec: JobSpec, parts: int) -> list[JobSpec]:
 
 
 def _needs(definition: Definition, method: str, phase: str) -> dict[str, Any]:
-    """What a job occupies: the method's devices; a timing runs alone on its machine."""
+    """What a job occupies: the method's devices; a timing runs alone on its machine.
+
+    Of another's program fewer devices do not keep it from starting: it says itself what it lacks, and its row with it.
+    """
     info = definition.method(method)
-    return {"gpus": info.gpus if info else 0, "is_alone": phase == SPEED}
+    needs: dict[str, Any] = {"gpus": info.gpus if info else 0, "is_alone": phase == SPEED}
+    return needs | ({"or_fewer": True} if info and info.gpus and info.kind == RIVAL else {})
 
 
 def _group(definition: Definition, item: Item, phase: str) -> str:

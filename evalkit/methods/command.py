@@ -39,7 +39,7 @@ LIMIT_PER_S = 600.0
 class Command:
     """A table of evalkit.toml. start, end: patterns of printed lines between which the clip is made, loading left out.
 
-    leading_frames: frames before the voice begins, dropped. version: raise it when the program changed.
+    gpus: devices that it may see; it is started where there are fewer, too, and says itself what it lacks. leading_frames: frames before the voice begins, dropped. version: raise it when the program changed.
     """
 
     command: str
@@ -49,6 +49,7 @@ class Command:
     version: str = "1"
     limit_per_s: float = LIMIT_PER_S
     memory_gb: float = 0.0
+    gpus: int = 1
     leading_frames: int = 0
     start: str = ""
     end: str = ""
@@ -84,6 +85,10 @@ class CommandMethod(Method):
         self.title = self.command.title or self.member
         self.version = self.command.version  # type: ignore[misc]  # each command has its own
         self.limit_per_s = self.command.limit_per_s
+
+    def gpus(self, profile: str) -> int:
+        """As many as its table says."""
+        return self.command.gpus if self.command else 0
 
     def problem(self, profile: str) -> str:
         """A table or a folder that is not there."""

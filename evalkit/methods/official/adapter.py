@@ -66,6 +66,10 @@ class OfficialMethod(Method):
         """Samples of one process."""
         return self.system.entry(self.place.entry).batch if self.place else 1
 
+    def gpus(self, profile: str) -> int:
+        """As many as evalkit.toml says."""
+        return self.place.gpus if self.place else 0
+
     def problem(self, profile: str) -> str:
         """What is missing, with the fix; a missing GPU is the program's own to say."""
         return missing(self.system, self.place)
