@@ -21,7 +21,7 @@ def experiments(_profile: str, _setup: GeneratorSetup) -> list[dict[str, str]]:
 def methods(profile: str, setup: GeneratorSetup) -> list[dict[str, str]]:
     """Methods, what each needs, and whether it can run here."""
     found = []
-    for name in method_names():
+    for name in method_names(setup):
         method = configured_method(name, setup)
         problem = method.problem(profile)
         about = f"{method.kind}: {method.title}; needs {method.needs or 'nothing'}"

@@ -50,7 +50,7 @@ class Results:
     groups: Mapping[tuple[str, str, str], Group]
     speeds: Mapping[tuple[str, str], tuple[Item | None, Record | None]]
     scores: list[Record]
-    store: Store
+    store: Store | None = None
 
     def speed(self, method: str, metric: str) -> tuple[Item | None, Record | None]:
         """The plan's item and the record behind a speed column of a method."""

@@ -107,6 +107,7 @@ def _capability_cell(results: Results, cell: Cell) -> Cell:
     """1 for a method that can, 0 for one that cannot, and how that was seen."""
     info = results.definition.method(cell.method)
     assert info is not None  # `_left_out` has seen to it
+    assert results.store is not None, "what methods can is read from the store"
     _, speed = results.speeds.get((cell.method, OFFLINE), (None, None))
     found = capabilities.finding(results.store, results.definition, info, cell.metric, speed)
     if found.can is None:

@@ -39,7 +39,8 @@ LIMIT_PER_S = 600.0
 class Command:
     """A table of evalkit.toml. start, end: patterns of printed lines between which the clip is made, loading left out.
 
-    gpus: devices that it may see; it is started where there are fewer, too, and says itself what it lacks. leading_frames: frames before the voice begins, dropped. version: raise it when the program changed.
+    gpus: devices that it may see; it is started where there are fewer, too, and says itself what it lacks.
+    leading_frames: before the voice begins, dropped. version: raise it when the program changed.
     """
 
     command: str

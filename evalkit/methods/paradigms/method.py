@@ -12,8 +12,8 @@ from evalkit.errors import PrerequisiteMissingError
 from evalkit.generator import GeneratorSetup
 from evalkit.methods.base import PARADIGM, TIMELINE, VIDEO, Generation, Inputs, Method, Session
 from evalkit.methods.paradigms import FAMILIES, Scheme
+from evalkit.methods.paradigms.files import TEACHER, digests, folder_of, problem_of
 from evalkit.methods.paradigms.notes import notes
-from evalkit.methods.paradigms.weights import TEACHER, digests, folder_of, problem_of
 from evalkit.methods.timelines import Stopwatch
 from evalkit.names import unknown
 from evalkit.settings import read_settings

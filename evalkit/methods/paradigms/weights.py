@@ -16,12 +16,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from evalkit.methods.paradigms import files
+from evalkit.methods.paradigms.files import TEACHER, read_manifest
 from liveavatar.checkpoints.store import MANIFEST, VARIED, WeightsFolder, file_digest, open_weights
 from liveavatar.checkpoints.variants import difference, varied
-from liveavatar.components import SHIPPED_WEIGHTS
 
-SHIPPED = Path(__file__).parent / "weights" / "nano"
-TEACHER = "teacher"
 NEW = ".new"
 RANK = 24
 
@@ -40,35 +39,13 @@ class WithTeacher(WeightsFolder):
 
 def base_weights() -> WeightsFolder:
     """What the package ships."""
-    return open_weights(SHIPPED_WEIGHTS / "nano")
+    return open_weights(files.base_folder())
 
 
 def with_teacher(folder: Path) -> WithTeacher:
     """All networks of a teacher; raises WeightsError for a folder without one."""
     base = base_weights()
     return WithTeacher(base.path, base.manifest, open_weights(folder))
-
-
-def folder_of(given: str) -> Path:
-    """The folder asked for, or the one that ships."""
-    return Path(given) if given else SHIPPED
-
-
-def problem_of(folder: Path, names: tuple[str, ...]) -> str:
-    """What keeps these files of a folder from being used; empty when nothing does."""
-    manifest = open_weights(folder).manifest if (folder / MANIFEST).is_file() else {"files": {}}
-    missing = [name for name in names if name not in manifest["files"]]
-    if missing:
-        return f"weights that are not there ({', '.join(missing)})"
-    if manifest["base"] != base_weights().digest(VARIED):
-        return "weights made for this generator: these are differences from another"
-    return ""
-
-
-def digests(folder: Path, names: tuple[str, ...]) -> dict[str, str]:
-    """sha256 of the files and of the package's, as the manifests record them."""
-    opened, base = open_weights(folder), base_weights()
-    return {name: opened.digest(name) for name in names} | {name: base.digest(name) for name in base.manifest["files"]}
 
 
 def tuned_tensors(folder: WithTeacher, name: str) -> dict[str, Tensor]:
@@ -98,10 +75,7 @@ def add_weights(folder: Path, name: str, tensors: dict[str, Tensor], record: dic
     small = {key: value.to(torch.bfloat16).contiguous() for key, value in tensors.items()}
     save_file(small, partial)
     os.replace(partial, file)
-    content: dict[str, Any] = {"profile": "nano", "files": {}}
-    if (folder / MANIFEST).is_file():
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    content["base"] = base_weights().digest(VARIED)
+    content = {"profile": "nano", **read_manifest(folder), "base": files.base_digest()}
     content["files"][name] = {
         "sha256": file_digest(file),
         "bytes": file.stat().st_size,

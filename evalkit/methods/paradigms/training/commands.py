@@ -8,11 +8,12 @@ from typing import Any
 
 from safetensors.torch import load_file
 
+from evalkit.methods.paradigms.files import TEACHER
 from evalkit.methods.paradigms.loading import load_teacher
 from evalkit.methods.paradigms.motion_space.networks import MotionCodec
 from evalkit.methods.paradigms.training.context_stage import KINDS, ContextStage
 from evalkit.methods.paradigms.training.motion_stages import MotionCodecStage, MotionDenoiserStage, prepare_motion
-from evalkit.methods.paradigms.weights import TEACHER, add_weights, teacher_parts, tuned_parts, with_teacher
+from evalkit.methods.paradigms.weights import add_weights, teacher_parts, tuned_parts, with_teacher
 from liveavatar.checkpoints.store import VARIED
 from liveavatar.config import nano
 from liveavatar.model.codec import Codec
