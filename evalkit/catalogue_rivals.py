@@ -101,7 +101,8 @@ def contrasts() -> Experiment:
     table = Table(
         name="contrasts",
         title="One change each: context as pixels or latents, anchor moving or staying",
-        columns=(ASE, IQA, SYNC_C, DINO_S, MOUTH),
+        # A still video resembles its picture best: how much moves stands beside.
+        columns=(ASE, IQA, SYNC_C, DINO_S, Column("motion", "Motion", "", in_paper=False), MOUTH),
         rows=(*CONTRAST_ROWS, OURS, NO_ROLLING_ROPE),
         datasets=("genbench_long",),
     )
@@ -110,7 +111,7 @@ def contrasts() -> Experiment:
         title="Two controlled contrasts on long clips",
         methods=CONTRAST_METHODS,
         datasets=("genbench_long",),
-        metrics=("ase", "iqa", "sync_c", "dino_s", "mouth_correlation"),
+        metrics=("ase", "iqa", "sync_c", "dino_s", "motion", "mouth_correlation"),
         tables=(table,),
         optional_methods=(OURS.method, NO_ROLLING_ROPE.method),
         reference=CONTRAST_METHODS[0],

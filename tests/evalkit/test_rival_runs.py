@@ -8,6 +8,12 @@ from typing import Any
 
 import pytest
 
+from evalkit.executors.local import LocalExecutor
+from evalkit.jobs import JobSpec
+from evalkit.lock import RunLock
+from evalkit.progress import Console
+from evalkit.runner import Driver, Interrupts
+from evalkit.store import Store
 from tests.evalkit.evalkit_bench import Result, evalkit
 from tests.evalkit.fake_checkouts import Fake, make_fake
 from tests.evalkit.fake_system import write_video
@@ -194,3 +200,10 @@ def test_a_wrong_assignment_exits_2_with_the_fix(tmp_path: Path) -> None:
     assert "write SECTION.NAME.KEY=VALUE" in result.err
 
 
+def test_a_program_is_started_where_there_are_fewer_devices_than_it_asks_for(tmp_path: Path) -> None:
+    executor = LocalExecutor(["0", "1"])
+    driver = Driver(Store(tmp_path), Console(is_silent=True), RunLock(tmp_path, "run"), Interrupts(), executor)
+    theirs = JobSpec("generate-ditto", "generate", (), needs={"gpus": 8, "is_alone": False, "or_fewer": True})
+    assert driver._needs(theirs).gpus == 2, "it says itself what it lacks"
+    ours = JobSpec("generate-live_avatar", "generate", (), needs={"gpus": 8, "is_alone": False})
+    assert driver._needs(ours).gpus == 8, "and is refused before anything has begun"

@@ -160,7 +160,7 @@ class MotionDenoiserStage:
         network, n = self.model, self.window
         assert isinstance(network, MotionDenoiser)
         clips = torch.randint(len(data["motion"]), (count,), generator=generator)
-        motion, voice = data["motion"][clips], data["voice"][clips].roll(roll, 0).float()
+        motion, voice = data["motion"][clips], data["voice"][clips].float().roll(roll, 0)
         start = int(torch.randint(1, motion.shape[1] - n + 1, (1,), generator=generator))
         still = network.normed(data["still"][clips, _draw(2, generator)])
         clean = network.normed(motion[:, start : start + n])
