@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from evalkit.capabilities import PROBE
 from evalkit.jobs import Part
 from evalkit.makers.base import Maker, new_record
 from evalkit.methods.base import Inputs
 from evalkit.methods.remux import read_voice, voice_rate_hz
 from evalkit.records import DONE, Record
+from evalkit.speed import VALID
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +32,8 @@ def probe_streaming(maker: Maker, part: Part, given: Inputs) -> Record:
         heard_s = heard_before_a_frame(session.listen(given, key.seed), samples, rate_hz)
     except NotImplementedError as error:
         reason = str(error)
-    record.outputs = {"heard_s": heard_s, "voice_s": len(samples) / rate_hz, "reason": reason}
+    found = {"heard_s": heard_s, "voice_s": len(samples) / rate_hz, "reason": reason}
+    record.outputs = {"scenario": PROBE, "verdict": VALID, **found}
     return record
 
 
