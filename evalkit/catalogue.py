@@ -285,7 +285,7 @@ def everything() -> Experiment:
         metrics=_joined(part.metrics for part in parts),
         tables=tuple(tables.values()),
         optional_methods=_joined(part.optional_methods for part in parts),
-        speed=SpeedProtocol(),
+        speed=SpeedProtocol(scenarios=_joined(part.speed.scenarios for part in parts if part.speed is not None)),
         probes_streaming=any(part.probes_streaming for part in parts),
         positions=max(part.positions for part in parts),
     )

@@ -21,7 +21,7 @@ class MethodInfo:
     """A method as it was when the run was defined. `identity` is what its fingerprint is made of.
 
     `is_left_out`: the user's selection, not a problem, keeps it from running. `gpus`: devices that one job of it occupies.
-    The other fields are those of `Method`.
+    `only_scenarios` and the others are as `Method` has them.
     """
 
     name: str
@@ -32,6 +32,7 @@ class MethodInfo:
     reason: str = ""
     is_left_out: bool = False
     gpus: int = 0
+    only_scenarios: tuple[str, ...] = ()
     speed: str = "protocol"
     limit_per_s: float = 0.0
     batch: int = 1
@@ -124,8 +125,12 @@ class Definition:
     selection: dict[str, Any] = field(default_factory=dict)
 
     def runnable(self) -> list[MethodInfo]:
-        """The methods that make clips in this run."""
+        """The methods that take part in this run."""
         return [method for method in self.methods if method.is_runnable]
+
+    def clip_makers(self) -> list[MethodInfo]:
+        """Those of them that make clips to be scored."""
+        return [method for method in self.runnable() if not method.only_scenarios]
 
     def measured(self) -> list[MetricInfo]:
         """The metrics that score clips in this run."""
@@ -156,7 +161,7 @@ class Definition:
         values["seeds"] = tuple(content["seeds"])
         values["plugins"] = tuple(content.get("plugins", ()))
         values["generator"] = GeneratorSetup(**content.get("generator", {}))
-        values["methods"] = tuple(MethodInfo(**one) for one in content["methods"])
+        values["methods"] = tuple(_method_from_json(one) for one in content["methods"])
         values["metrics"] = tuple(_metric_from_json(one) for one in content["metrics"])
         values["datasets"] = tuple(_dataset_from_json(one) for one in content["datasets"])
         values["tables"] = tuple(_table_from_json(one) for one in content["tables"])
@@ -220,6 +225,10 @@ def _table_from_json(content: Mapping[str, Any]) -> Table:
         paper_table=content["paper_table"],
         by_dataset=content["by_dataset"],
     )
+
+
+def _method_from_json(content: Mapping[str, Any]) -> MethodInfo:
+    return MethodInfo(**{**content, "only_scenarios": tuple(content.get("only_scenarios", ()))})
 
 
 def _metric_from_json(content: Mapping[str, Any]) -> MetricInfo:

@@ -10,7 +10,7 @@ from typing import Any
 
 from evalkit.capabilities import CLIPS, probe_key
 from evalkit.definition import DatasetInfo, Definition, MethodInfo, MetricInfo, SampleInfo
-from evalkit.experiments import COLD, LIVE, OFFLINE, SOAK, SWITCH, SpeedProtocol, from_clips
+from evalkit.experiments import COLD, LIVE, OFFLINE, PREDICTED, SOAK, SWITCH, SpeedProtocol, from_clips
 from evalkit.fingerprint import differing_fields, digest
 from evalkit.methods.base import BY_PROTOCOL, CONTROL, FROM_CLIPS, VIDEO
 from evalkit.records import DONE, FAILED, GENERATE, INVALID, SCORE, SPEED, Key, Record
@@ -177,7 +177,7 @@ def video_sha256(record: Record | None) -> str:
 
 def wanted_clips(definition: Definition) -> Iterator[tuple[MethodInfo, DatasetInfo, SampleInfo, int]]:
     """Every clip that the definition's metrics look at and its method can make."""
-    for method in definition.runnable():
+    for method in definition.clip_makers():
         for dataset in definition.datasets:
             for sample in filter(method.takes, dataset.samples):
                 for seed in definition.seeds:
@@ -199,7 +199,7 @@ def _positions(store: Store, definition: Definition) -> Iterable[Item]:
     sample = next((one for dataset in definition.datasets for one in dataset.samples), None)
     if sample is None or not definition.positions:
         return
-    for method in definition.runnable():
+    for method in definition.clip_makers():
         if method.kind != CONTROL:
             key = Key(GENERATE, method.name, POSITIONS, sample.id, definition.seeds[0])
             inputs = {**generate_inputs(method, sample, definition.seeds[0]), "blocks": definition.positions}
@@ -235,7 +235,8 @@ def _speeds(store: Store, definition: Definition, clips: list[Item]) -> Iterable
     if protocol is None or dataset is None:
         return
     systems = [method for method in definition.runnable() if method.kind != CONTROL]
-    for method in systems if definition.probes_streaming else ():
+    probed = [method for method in systems if not method.only_scenarios] if definition.probes_streaming else []
+    for method in probed:
         inputs = {**method_inputs(method), "probe": PROBE_VERSION, "dataset": dataset.digest}
         yield classify(store, probe_key(definition, method), inputs)
     for method in systems:
@@ -245,7 +246,7 @@ def _speeds(store: Store, definition: Definition, clips: list[Item]) -> Iterable
         # Repeats before methods: fresh processes of different methods take turns, so that a slow spell hits all alike.
         for repeat in range(1, protocol.repeats + 1) if protocol.is_fresh else (0,):
             for method in systems:
-                if method.speed != BY_PROTOCOL:
+                if method.speed != BY_PROTOCOL or (method.only_scenarios and scenario not in method.only_scenarios):
                     continue
                 key = Key(SPEED, method.name, dataset.name, scenario=protocol.record_name(scenario, repeat))
                 inputs = speed_inputs(definition, method, dataset.digest, scenario)
@@ -276,6 +277,7 @@ def _speed_media_s(protocol: SpeedProtocol, scenario: str) -> float:
         SWITCH: repeats * protocol.switches * SWITCH_PERIOD_S,
         SOAK: repeats * protocol.soak_s,
         COLD: repeats * protocol.discarded_s,
+        PREDICTED: repeats * protocol.predicted_blocks * BLOCK_MEDIA_S,
     }
     return discarded + lengths[scenario]
 

@@ -191,6 +191,7 @@ def _method(name: str, row: Row | None, selection: Selection) -> MethodInfo:
         method.version,
         method.identity(profile),
         gpus=method.gpus(profile),
+        only_scenarios=method.only_scenarios,
         speed=method.speed,
         limit_per_s=method.limit_per_s,
         batch=method.batch,

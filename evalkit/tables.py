@@ -9,7 +9,7 @@ from typing import Any
 from evalkit import capabilities, measures, stats
 from evalkit.comparisons import clusters_of
 from evalkit.definition import Definition, MetricInfo
-from evalkit.experiments import OFFLINE, Column, Row, Table
+from evalkit.experiments import OFFLINE, PREDICTED, Column, Row, Table
 from evalkit.methods.base import CONTROL, FROM_CLIPS, UNTIMED
 from evalkit.paper import paper_value
 from evalkit.results import Results
@@ -59,7 +59,8 @@ def interval_checks(results: Results) -> list[dict[str, Any]]:
 
 def _table_cells(results: Results, table: Table) -> list[Cell]:
     rows = list(table.rows)
-    listed = {row.method for row in rows}
+    # What another table of the run has as a row is wanted there, not here.
+    listed = {row.method for one in results.definition.tables for row in one.rows}
     rows += [Row(one.name, one.title, one.kind) for one in results.definition.runnable() if one.name not in listed]
     return [
         _cell(results, table, row, dataset, column) for dataset in table.datasets for row in rows for column in table.columns
@@ -127,6 +128,8 @@ def _speed_cell(results: Results, cell: Cell) -> Cell:
         return replace(cell, status=NOT_APPLICABLE, reason="finished files: nobody saw them being made")
     if info is not None and info.speed == FROM_CLIPS and column.scenario != OFFLINE:
         return replace(cell, status=NOT_APPLICABLE, reason="its speed is read from its clips, which are made offline")
+    if info is not None and info.only_scenarios and column.scenario not in info.only_scenarios:
+        return replace(cell, status=NOT_APPLICABLE, reason=f"this row is {', '.join(info.only_scenarios)} only")
     item, record = results.speed(cell.method, cell.metric)
     if record is None:
         state, why = (item.state, item.reason) if item else ("missing", "not measured yet")
@@ -138,9 +141,11 @@ def _speed_cell(results: Results, cell: Cell) -> Cell:
     name, dataset = outputs["protocol"]["name"], outputs["protocol"]["dataset"]
     what = "clips" if name == FROM_CLIPS else "repeats"
     note = f"speed: {name}; median and range of {count} {what} on {dataset}"
+    if column.scenario == PREDICTED:
+        note = f"predicted, not measured: {outputs['repeats'][0].get('about')}; {count} repeats"
     if outputs.get(field) is None:
         return replace(cell, status=MISSING, reason=f"the speed record has no {field}")
-    low, high = outputs["range"][field]
+    low, high = (None, None) if column.is_exact else outputs["range"][field]
     return replace(cell, value=outputs[field], low=low, high=high, n=count, status=MEASURED, reason=note)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from liveavatar.model.codec import VaeStreamDecoder
 from liveavatar.model.light_decoder import LightStreamDecoder
 from liveavatar.streaming.conditions import VoiceConditions
+from liveavatar.streaming.intake import Intake
 from liveavatar.streaming.rollout import Rollout
 from liveavatar.streaming.session import Session
 from liveavatar.streaming.sink import Prefilled
@@ -26,17 +27,16 @@ def session_state(session: Session) -> State | None:
     """The state after the last whole block; None while it cannot be told in a few tensors.
 
     Its tensors are the stream's own: save them before the stream goes on. None is given while the sink is being replaced
-    (the first blocks), while another prompt is waiting for its block, and before the first block. Raises
-    NotImplementedError for parts whose state is not known here.
+    (the first blocks), while another prompt is waiting for its block, before the first block, and with decode="end".
+    Raises NotImplementedError for parts whose state is not known here.
     """
-    rollout, sink = session.rollout, session.rollout.sink
-    is_settled = len(sink._versions) == 1 and rollout._first_latent is None and not session.prompts._coming
-    if not is_settled or rollout.next_block == 0 or session._kept:
+    rollout = session.rollout
+    if rollout.next_block == 0 or not _has_settled(rollout) or session.prompts._coming or session.showing._kept:
         return None
     return {
-        "counters": [session.samples_in, session.frames_out, session._frames_made, rollout.next_block],
-        "caches": [[cache.keys, cache.values, cache.origin, _placed(cache.placed)] for cache in rollout.caches],
-        "sink": [sink._versions[0].number, [_sink_state(made) for made in sink._versions[0].per_step]],
+        "frames_out": session.showing.frames_out,
+        "intake": _intake_state(session.intake),
+        "rollout": _rollout_state(rollout),
         "conditions": _conditions_state(session.conditions),
         "decoder": _decoder_state(session.decoder),
     }
@@ -47,14 +47,41 @@ def restore_session(session: Session, state: State) -> None:
     """Put a state into a session that was opened as the one it was taken from, and has made nothing yet."""
     if session.rollout.next_block:
         raise ValueError(f"the session has made {session.rollout.next_block} blocks already; open a new one to restore into")
-    session.samples_in, session.frames_out, session._frames_made, session.rollout.next_block = state["counters"]
-    _restore_rollout(session.rollout, state)
+    _restore_rollout(session.rollout, state["rollout"])
+    _restore_intake(session.intake, state["intake"])
+    session.showing.frames_out = state["frames_out"]
     _restore_conditions(session.conditions, state["conditions"])
     _restore_decoder(session.decoder, state["decoder"])
 
 
+def _intake_state(intake: Intake) -> State:
+    counters = [intake.samples_in, intake.frames_made, intake._next_block]
+    sound = torch.from_numpy(np.ascontiguousarray(intake._sound))
+    return {"counters": counters, "sound": sound, "lead": len(intake._lead)}
+
+
+def _restore_intake(intake: Intake, state: State) -> None:
+    intake.samples_in, intake.frames_made, intake._next_block = state["counters"]
+    intake._sound, intake._lead = state["sound"].numpy().copy(), intake._lead[: state["lead"]]
+
+
+def _has_settled(rollout: Rollout) -> bool:
+    """Whether one sink holds for all that is still to come."""
+    return len(rollout.sink._versions) == 1 and rollout._new_sink is None
+
+
+def _rollout_state(rollout: Rollout) -> State:
+    sink = rollout.sink._versions[0]
+    return {
+        "next_block": rollout.next_block,
+        "caches": [[cache.keys, cache.values, cache.origin, _placed(cache.placed)] for cache in rollout.caches],
+        "sink": [sink.number, [_sink_state(made) for made in sink.per_step]],
+        "away": None if rollout._away is None else _rollout_state(rollout._away[0]),
+    }
+
+
 def _restore_rollout(rollout: Rollout, state: State) -> None:
-    if len(state["caches"]) != len(rollout.caches):
+    if len(state["caches"]) != len(rollout.caches) or (state["away"] is None) != (rollout._away is None):
         raise ValueError(f"the state has {len(state['caches'])} caches, this stream {len(rollout.caches)}: other options")
     for cache, (keys, values, origin, placed) in zip(rollout.caches, state["caches"], strict=True):
         if keys.shape != cache.keys.shape:
@@ -70,7 +97,9 @@ def _restore_rollout(rollout: Rollout, state: State) -> None:
     rollout.sink._versions.clear()
     rollout.sink._set_count = number - 1
     rollout.sink.use(*made)
-    rollout._first_latent, rollout._newest_table = None, None
+    rollout.next_block = state["next_block"]
+    if rollout._away is not None:
+        _restore_rollout(rollout._away[0], state["away"])
 
 
 def _placed(placed: tuple[float, ...] | None) -> list[float] | None:
