@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from evalkit.catalogue_rivals import NOT_SET_UP, PARADIGM_METHODS, PARADIGM_ROWS, fast_paradigms
 from evalkit.experiments import (
     DOWN,
     NEITHER,
@@ -42,15 +43,14 @@ FVD = Column("fvd", "FVD", DOWN, in_paper=False)
 METRICS = ("ase", "iqa", "sync_c", "sync_d", "sync_offset", "dino_s", "mouth_correlation", "lip_closure", "motion")
 SET_METRICS = ("fid", "kid", "fvd")
 SETS = ("genbench_short", "genbench_long")
-NO_ADAPTER = "no adapter for this system yet"
 
 RIVALS = (
-    Row("ditto", "Ditto", "rival", reason=NO_ADAPTER),
-    Row("echomimic_v2", "Echomimic-V2", "rival", reason=NO_ADAPTER),
-    Row("hallo3", "Hallo3", "rival", reason=NO_ADAPTER),
-    Row("stableavatar", "StableAvatar", "rival", reason=NO_ADAPTER),
-    Row("omniavatar", "OmniAvatar", "rival", reason=NO_ADAPTER),
-    Row("wan_s2v", "WanS2V", "rival", reason=NO_ADAPTER),
+    Row("ditto", "Ditto", "rival", reason=NOT_SET_UP),
+    Row("echomimic_v2", "Echomimic-V2", "rival", reason=NOT_SET_UP),
+    Row("hallo3", "Hallo3", "rival", reason=NOT_SET_UP),
+    Row("stableavatar", "StableAvatar", "rival", reason=NOT_SET_UP),
+    Row("omniavatar", "OmniAvatar", "rival", reason=NOT_SET_UP),
+    Row("wan_s2v", "WanS2V", "rival", reason=NOT_SET_UP),
 )
 OURS = Row("live_avatar", "Live Avatar (ours)")
 CONTROLS = (
@@ -77,14 +77,15 @@ def table2() -> Experiment:
         name="table2",
         title="Quality and speed on GenBench (the paper's Table 2)",
         columns=(ASE, IQA, SYNC_C, SYNC_D, DINO_S, FPS, extra, OFFSET, MOUTH, CLOSURE, MOTION, FID, KID, FVD),
-        rows=(*RIVALS, OURS, *CONTROLS),
+        rows=(*RIVALS, *PARADIGM_ROWS, OURS, *CONTROLS),
         datasets=SETS,
         paper_table="Table 2",
     )
     return Experiment(
         name="table2",
         title="Comparison with existing systems (Table 2)",
-        methods=("live_avatar", "truth", "truth_swapped", "truth_shifted"),
+        methods=("live_avatar", "truth", "truth_swapped", "truth_shifted", *fast_paradigms()),
+        optional_methods=PARADIGM_METHODS,
         datasets=SETS,
         metrics=(*METRICS, *SET_METRICS),
         tables=(table,),
@@ -291,6 +292,7 @@ def everything() -> Experiment:
         tables=tuple(tables.values()),
         optional_methods=_joined(part.optional_methods for part in parts),
         speed=SpeedProtocol(scenarios=_joined(part.speed.scenarios for part in parts if part.speed is not None)),
+        probes_streaming=any(part.probes_streaming for part in parts),
         positions=max(part.positions for part in parts),
     )
 
@@ -301,7 +303,7 @@ def _joined(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 ALL, STREAM_PART = "all", "table7"
-APART = (ALL, "speed", "minute", "distillation", "ingredients")
+APART = (ALL, "speed", "contrasts", "minute", "distillation", "ingredients")
 """Not parts of `all`: itself, and what the paper has no table of."""
 register_experiment(ALL, everything)
 

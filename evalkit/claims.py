@@ -60,7 +60,7 @@ def _rows(results: Results, table: Table, paired: Stats, cells: Stats) -> Iterat
             ours = paper_value(table.paper_table, dataset, reference, column.metric)
             for row in table.rows:
                 theirs = paper_value(table.paper_table, dataset, row.method, column.metric)
-                if ours is None or theirs is None or ours == theirs or row.method == reference:
+                if ours is None or theirs is None or ours == theirs or row.method == reference or column.is_tick:
                     continue
                 known = (table.name, dataset, column.metric, reference, row.method, ours, theirs)
                 if column.metric in measures.SPEED_COLUMNS:

@@ -30,6 +30,7 @@ examples:
   python -m evalkit run all --suite quick
   python -m evalkit run table2 --profile s2v-14b --weights ckpt --out runs/table2-14b
   python -m evalkit run table2 --retry-failed
+  python -m evalkit run table2 --methods live_avatar,ditto,videos:theirs --out runs/rivals
   python -m evalkit run table2 --suite full --shard 3/8 --out /shared/runs/table2
   python -m evalkit run table2 --suite full --executor ray --out /shared/runs/table2
 """
@@ -48,7 +49,18 @@ examples:
 """
 PLAN_EXAMPLES = "example:\n  python -m evalkit plan table2 --limit 2\n"
 LIST_EXAMPLES = "examples:\n  python -m evalkit list\n  python -m evalkit list metrics --json\n"
-DOCTOR_EXAMPLES = "example:\n  python -m evalkit doctor table2 --out runs/table2-quick\n"
+DOCTOR_EXAMPLES = """\
+examples:
+  python -m evalkit doctor table2 --out runs/table2-quick
+  python -m evalkit doctor table2 --methods ditto,wan_s2v
+"""
+
+
+STUDY_EXAMPLES = """\
+examples:
+  python -m evalkit study build runs/table2-quick --limit 4
+  python -m evalkit study score answers --key runs/table2-quick/study/key.json
+"""
 
 
 SCORE_EXAMPLES = """\
@@ -152,7 +164,26 @@ def build_parser() -> argparse.ArgumentParser:
     weights.add_argument("--json", action="store_true", help="print JSON instead of text")
     verify = _verb(verbs, "verify", "verify", "hash every artefact again and list what is missing", run_example("verify"))
     _run_folder(verify)
+    _study(verbs)
     return parser
+
+
+def _study(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`study` has verbs of its own."""
+    study = _verb(verbs, "study", "study", "rate clips by eye: a page for raters, a table of answers", STUDY_EXAMPLES)
+    parts = study.add_subparsers(required=True, metavar="PART", dest="part")
+    build = parts.add_parser("build", help="write the rating page of a run, and its key")
+    build.add_argument("run", type=Path, metavar="RUN")
+    build.add_argument("--methods", type=_comma_list, default=(), metavar="A,B", help="default: all but the control rows")
+    build.add_argument("--dataset", default="", help="default: the run's first set")
+    build.add_argument("--limit", type=int, metavar="N", help="first N samples")
+    build.add_argument("--seed", type=int, default=0, help="of the pairing; ids are drawn anew each time")
+    build.add_argument("--out", type=Path, help="default: RUN/study")
+    score = parts.add_parser("score", help="turn saved answers into a table")
+    score.add_argument("files", type=Path, nargs="+", metavar="FILES", help="saved answers, or folders of them")
+    score.add_argument("--key", type=Path, required=True, help="the key.json that `study build` wrote")
+    score.add_argument("--out", type=Path, help="folder for study.json and study.md")
+    score.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def _verb(
@@ -215,6 +246,13 @@ def _selections(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dtype", default="", choices=("float32", "bfloat16"), help="default: as the device suits")
     group.add_argument("--fp8", action="store_true", help="the generator's linear layers in 8 bits")
     group.add_argument("--offload", action="store_true", help="text encoder and transformer blocks wait in host memory")
+    group.add_argument(
+        "--settings", default="", metavar="FILE", help="where other systems lie; default: evalkit.toml, if it is here"
+    )
+    group.add_argument(
+        "--set", dest="assigned", action="append", default=[], metavar="KEY=VALUE",
+        help="one setting, such as systems.ditto.checkout=PATH",
+    )  # fmt: skip
     networks = parser.add_argument_group("networks of the metrics")
     networks.add_argument(
         "--backbones", choices=("nano", "official", "auto"), default="", help="default: nano; auto with --profile s2v-14b"

@@ -40,6 +40,7 @@ from evalkit.power import plan_lines
 from evalkit.progress import Console
 from evalkit.records import DONE, GENERATE, INVALID, SCORE, SET, SPEED
 from evalkit.resolve import Selection, narrow, resolve
+from evalkit.settings import FILE as SETTINGS_FILE
 from evalkit.store import Store, read_json
 
 MOST_LINES = 40
@@ -265,6 +266,13 @@ def verify(options: argparse.Namespace) -> int:
     return COMPLETE if found["ok"] else WITH_FAILURES
 
 
+def study(options: argparse.Namespace) -> int:
+    """`study build` and `study score`."""
+    from evalkit.study import commands
+
+    return commands.build(options) if options.part == "build" else commands.score(options)
+
+
 def _checked(folder: Path, gates: Sequence[Gate]) -> list[GateResult]:
     """The gates that speak of one run, against its tables."""
     if not gates:
@@ -292,11 +300,20 @@ def _selection(options: argparse.Namespace) -> Selection:
 
 
 def _generator(options: argparse.Namespace) -> GeneratorSetup:
-    """Weights as a full path, so that a worker in another folder finds them."""
+    """Weights and settings as full paths, so that a worker in another folder finds them."""
     weights = str(Path(options.weights).resolve()) if options.weights and Path(options.weights).exists() else options.weights
+    settings = options.settings or (SETTINGS_FILE if Path(SETTINGS_FILE).is_file() else "")
     # Which device of several is the executor's to say: a job sees only its own, as number 0.
-    device = options.device.partition(":")[0]
-    return GeneratorSetup(weights, options.size, device, options.dtype, options.fp8, options.offload)
+    return GeneratorSetup(
+        weights,
+        options.size,
+        options.device.partition(":")[0],
+        options.dtype,
+        options.fp8,
+        options.offload,
+        str(Path(settings).resolve()) if settings else "",
+        tuple(options.assigned),
+    )
 
 
 def _options(options: argparse.Namespace) -> Options:
@@ -369,7 +386,7 @@ def _next_command(options: argparse.Namespace, folder: Path, exit_code: int) -> 
 def _plan_lines(content: dict[str, Any], definition: Definition) -> list[str]:
     lines = [f"{definition.title}: {definition.suite} suite, profile {definition.profile}, run folder {content['run']}"]
     lines.append(f"methods: {', '.join(content['methods']) or 'none can run here'}")
-    blocked = [one for one in definition.methods if one.reason and one.kind != "rival"]
+    blocked = [one for one in definition.methods if one.reason and one.kind not in ("rival", "paradigm")]
     lines += [f"  not {one.name}: {one.reason}" for one in blocked]
     lines += [f"set {one['name']}: {one['text']}" for one in content["datasets"]]
     lines += [f"metric {one['name']}: {one['reason']}" for one in content["metrics"] if one["reason"]]

@@ -22,7 +22,7 @@ class MethodInfo:
     """A method as it was when the run was defined. `identity` is what its fingerprint is made of.
 
     `is_left_out`: the user's selection, not a problem, keeps it from running. `gpus`: devices that one job of it occupies.
-    `only_scenarios`: as `Method` has it.
+    `only_scenarios` and the others are as `Method` has them.
     """
 
     name: str
@@ -34,11 +34,20 @@ class MethodInfo:
     is_left_out: bool = False
     gpus: int = 0
     only_scenarios: tuple[str, ...] = ()
+    speed: str = "protocol"
+    limit_per_s: float = 0.0
+    batch: int = 1
+    longest_s: float = 0.0
+    longest_reason: str = ""
 
     @property
     def is_runnable(self) -> bool:
-        """False for systems that only appear with the paper's numbers."""
-        return self.kind != "rival" and not self.reason
+        """False for rows that only appear with the paper's numbers, or with the reason why they are empty."""
+        return not self.reason
+
+    def takes(self, sample: SampleInfo) -> bool:
+        """Whether the method can follow a voice of this length."""
+        return not self.longest_s or sample.duration_s <= self.longest_s
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,7 @@ class Definition:
     reference: str = "live_avatar"
     speed: SpeedProtocol | None = None
     stress: Segments | None = None
+    probes_streaming: bool = False
     positions: int = 0
     has_clips: bool = True
     packages: dict[str, str] = field(default_factory=dict)

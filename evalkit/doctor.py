@@ -52,6 +52,7 @@ def examine(experiment: Experiment, selection: Selection, out: Path) -> list[Che
         _packages,
         _codecs,
         lambda: _methods(experiment, selection),
+        lambda: _rivals(experiment, selection),
         lambda: _metrics(experiment, selection.metric_setup),
         lambda: _canaries(experiment, selection.metric_setup),
         lambda: _weights(selection.profile),
@@ -99,8 +100,20 @@ def _codecs() -> Iterator[Check]:
             yield Check(f"codec {codec}", FAIL, f"PyAV cannot write {use}", "pip install --force-reinstall av")
 
 
+def _rivals(experiment: Experiment, selection: Selection) -> Iterator[Check]:
+    from evalkit.methods.official import OF_THE_PAPER
+    from evalkit.rival_checks import rival_checks
+
+    rows = [row.method for table in experiment.tables for row in table.rows]
+    papers = OF_THE_PAPER if set(rows) & set(OF_THE_PAPER) else ()
+    yield from rival_checks(dict.fromkeys([*rows, *papers, *selection.methods]), selection)
+
+
 def _methods(experiment: Experiment, selection: Selection) -> Iterator[Check]:
-    for name in experiment.methods:
+    from evalkit.methods.official import NAMES
+
+    named = [name for name in selection.methods if name != "all" and name not in NAMES]
+    for name in dict.fromkeys([*experiment.methods, *named]):
         method = configured_method(name, selection.generator)
         problem = method.problem(selection.profile)
         yield Check(f"method {name}", FAIL if problem else OK, problem or method.needs)

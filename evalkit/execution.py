@@ -162,6 +162,7 @@ def check_prerequisites(definition: Definition, selection: Selection, console: C
     table, unless it was asked for by name.
     """
     wanted = {row.method for table in definition.tables for row in table.rows if row.reason}
+    wanted -= set(selection.methods)  # who names a method wants to know why it cannot run
     blocked = [one for one in definition.methods if one.reason and one.name not in wanted and not one.is_left_out]
     if blocked:
         ready = ",".join(one.name for one in definition.runnable())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evalkit.names import unknown
 
@@ -12,7 +12,7 @@ UP, DOWN, ZERO, NEITHER = "up", "down", "zero", "none"
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table. `in_paper` is False for columns of our own."""
+    """A column of a table. `in_paper` is False for columns of our own; `is_tick`: 1 is printed as yes and 0 as no."""
 
     metric: str
     title: str
@@ -20,6 +20,7 @@ class Column:
     digits: int = 2
     unit: str = ""
     in_paper: bool = True
+    is_tick: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,17 @@ FULL_SPEED = SpeedProtocol(
 WINDOW_S = 10
 
 
+FROM_CLIPS = SpeedProtocol(
+    name="clips", discarded_clips=0, discarded_s=0.0, repeats=1, clip_s=0.0, min_blocks=1, warmup_blocks=0, version="1"
+)
+"""Read from the timelines of a method's own clips: for those that are slow, or run elsewhere."""
+
+
+def from_clips(protocol: SpeedProtocol, dataset: str = "") -> SpeedProtocol:
+    """How speed is read from clips, as strict about other work on the machine as the protocol of the others."""
+    return replace(FROM_CLIPS, dataset=dataset or protocol.dataset, others_share=protocol.others_share)
+
+
 @dataclass(frozen=True)
 class Segments:
     """A stress stream: how long it is and which spans of it are scored as clips of their own.
@@ -162,6 +174,7 @@ class Segments:
 class Experiment:
     """Methods x samples x seeds x metrics, and the tables wanted. `reference` is what others are compared with.
 
+    probes_streaming: whether it is tried out if frames leave before the input ends.
     positions: blocks of a stream whose rotary positions are recorded, per method. has_clips: whether videos are made at all.
     quick_form: what the quick suite runs instead, where smaller sets alone would not make it quick.
     """
@@ -177,6 +190,7 @@ class Experiment:
     reference: str = "live_avatar"
     speed: SpeedProtocol | None = None
     stress: Segments | None = None
+    probes_streaming: bool = False
     positions: int = 0
     has_clips: bool = True
     quick_form: Experiment | None = None

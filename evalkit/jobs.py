@@ -7,15 +7,25 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.definition import Definition
-from evalkit.methods.base import CONTROL
+from evalkit.capabilities import CLIPS, PROBE
+from evalkit.definition import Definition, MethodInfo
+from evalkit.methods.base import CONTROL, RIVAL
 from evalkit.names import slug
 from evalkit.plan import POSITIONS, Item, Plan
 from evalkit.records import FAILED, GENERATE, SCORE, SET, SPEED, Failure, Key, Record
 
-STRESS = "stress"
+STRESS, READING = "stress", "reading"
 BASE_LIMIT_S = 300.0
-LIMIT_PER_MEDIA_S = {GENERATE: 30.0, STRESS: 30.0, POSITIONS: 60.0, SCORE: 20.0, SPEED: 30.0, SET: 20.0}
+LIMIT_PER_MEDIA_S = {
+    READING: 0.0,
+    GENERATE: 30.0,
+    STRESS: 30.0,
+    POSITIONS: 60.0,
+    SCORE: 20.0,
+    SPEED: 30.0,
+    SET: 20.0,
+}
+OWN_LIMIT_BASE_S, OWN_LIMIT_MARGIN = 3600.0, 1.1
 
 
 @dataclass(frozen=True)
@@ -96,27 +106,36 @@ def phase_jobs(plan: Plan, definition: Definition, phase: str, retry_failed: boo
     """The jobs of one phase (`generate`, `speed` or `score`) for what is due in the plan."""
     due = plan.due(phase, retry_failed)
     if phase == SPEED and definition.speed is not None and definition.speed.is_fresh:
-        return [_timing(definition, item) for item in due]
+        # What is read from records need not be timed in a process of its own.
+        read = [item for item in due if item.key.scenario in (CLIPS, PROBE)]
+        return [*_grouped(definition, read, phase), *(_timing(definition, item) for item in due if item not in read)]
     if phase == SCORE:
         return [_job(definition, phase, "score", _by_clip(due), {})] if due else []
     if phase == SET:
         return [_job(definition, phase, "set", _by_method(due), {})] if due else []
+    return _grouped(definition, due, phase)
+
+
+def _grouped(definition: Definition, due: list[Item], phase: str) -> list[JobSpec]:
+    """One job per method and kind of work."""
     kind = STRESS if phase == GENERATE and definition.stress is not None else phase
     groups: dict[tuple[str, str], list[Item]] = {}
     for item in due:
         own = POSITIONS if item.key.dataset == POSITIONS else kind
+        own = READING if item.key.kind == SPEED and item.key.scenario in (CLIPS, PROBE) else own
         groups.setdefault((own, _group(definition, item, phase)), []).append(item)
     made = []
     for (own, name), items in groups.items():
         needs = _needs(definition, name, phase)
-        made.append(_job(definition, own, f"{phase if own == kind else own}-{name}", _single(items, own), needs))
+        made.append(_job(definition, own, f"{phase if own == kind else own}-{name}", _work(definition, items, own), needs))
     return made
 
 
 def _timing(definition: Definition, item: Item) -> JobSpec:
     """One measurement in a process of its own; the plan's order lets methods take turns."""
     needs = _needs(definition, item.key.method, SPEED)
-    return _job(definition, SPEED, f"speed-{item.key.method}-{item.key.scenario}", _single([item], SPEED), needs)
+    name = f"speed-{item.key.method}-{item.key.scenario}"
+    return _job(definition, SPEED, name, _work(definition, [item], SPEED), needs)
 
 
 def split(spec: JobSpec, parts: int) -> list[JobSpec]:
@@ -133,9 +152,13 @@ def split(spec: JobSpec, parts: int) -> list[JobSpec]:
 
 
 def _needs(definition: Definition, method: str, phase: str) -> dict[str, Any]:
-    """What a job occupies: the method's devices; a timing runs alone on its machine."""
+    """What a job occupies: the method's devices; a timing runs alone on its machine.
+
+    Of another's program fewer devices do not keep it from starting: it says itself what it lacks, and its row with it.
+    """
     info = definition.method(method)
-    return {"gpus": info.gpus if info else 0, "is_alone": phase == SPEED}
+    needs: dict[str, Any] = {"gpus": info.gpus if info else 0, "is_alone": phase == SPEED}
+    return needs | ({"or_fewer": True} if info and info.gpus and info.kind == RIVAL else {})
 
 
 def _group(definition: Definition, item: Item, phase: str) -> str:
@@ -148,8 +171,19 @@ def _job(definition: Definition, kind: str, name: str, items: Iterable[WorkItem]
     return JobSpec(slug(name), kind, tuple(items), definition.plugins, title=name.replace("-", " ", 1), needs=needs)
 
 
-def _single(items: list[Item], kind: str) -> list[WorkItem]:
-    return [WorkItem(item.key.label(), (_part(item),), item.media_s, _limit_s(kind, item.media_s)) for item in items]
+def _work(definition: Definition, items: list[Item], kind: str) -> list[WorkItem]:
+    """One record each, or clips of one seed together where the method is best run so."""
+    method = definition.method(items[0].key.method)
+    size = method.batch if method is not None and kind == GENERATE else 1
+    made = []
+    for seed in dict.fromkeys(item.key.seed for item in items):
+        same = [item for item in items if item.key.seed == seed]
+        for first in range(0, len(same), size):
+            group = same[first : first + size]
+            media_s = sum(item.media_s for item in group)
+            label = group[0].key.label() + (f" and {len(group) - 1} more" if len(group) > 1 else "")
+            made.append(WorkItem(label, tuple(map(_part, group)), media_s, _limit_s(kind, media_s, method)))
+    return made
 
 
 def _by_clip(items: list[Item]) -> list[WorkItem]:
@@ -183,5 +217,8 @@ def _part(item: Item) -> Part:
     return Part(item.key, item.inputs, item.fingerprint, item.attempts)
 
 
-def _limit_s(kind: str, media_s: float) -> float:
+def _limit_s(kind: str, media_s: float, method: MethodInfo | None = None) -> float:
+    if kind != SCORE and method is not None and method.limit_per_s:
+        # A method with a limit of its own keeps to it by itself; this one is for when it does not.
+        return OWN_LIMIT_BASE_S + OWN_LIMIT_MARGIN * method.limit_per_s * media_s
     return BASE_LIMIT_S + LIMIT_PER_MEDIA_S[kind] * media_s

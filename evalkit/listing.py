@@ -22,7 +22,7 @@ def experiments(_selection: Selection) -> list[dict[str, str]]:
 def methods(selection: Selection) -> list[dict[str, str]]:
     """Methods, what each needs, and whether it can run here."""
     found = []
-    for name in method_names():
+    for name in method_names(selection.generator):
         method = configured_method(name, selection.generator)
         problem = method.problem(selection.profile)
         about = f"{method.kind}: {method.title}; needs {method.needs or 'nothing'}"

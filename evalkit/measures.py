@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit import capabilities
 from evalkit.definition import MetricInfo
 from evalkit.errors import brief
 from evalkit.experiments import COLD, LIVE, OFFLINE, PREDICTED, SOAK, SWITCH, Column
@@ -51,6 +52,11 @@ SPEED_COLUMNS = {
     "ttff_predicted": SpeedColumn(PREDICTED, "ttff_predicted"),
 }
 
+YES_NO = "yes/no"
+_BY_PEOPLE = "rated by people: python -m evalkit study build RUN makes their page, study score the table of their answers"
+RATINGS = dict.fromkeys(("naturalness", "synchronisation", "consistency"), _BY_PEOPLE)
+"""Columns of the user study, which no run fills."""
+
 
 @dataclass(frozen=True)
 class AddedMetric:
@@ -71,7 +77,7 @@ def register_metric(name: str, added: AddedMetric) -> None:
 def metric_names() -> list[str]:
     """Every metric that can be named, also those that come from speed records."""
     shipped = _registry().metric_names() if _registry() else []
-    return list(dict.fromkeys([*shipped, *SPEED_COLUMNS, *_ADDED]))
+    return list(dict.fromkeys([*shipped, *SPEED_COLUMNS, *capabilities.COLUMNS, *RATINGS, *_ADDED]))
 
 
 def get_metric(name: str, setup: MetricSetup = NANO) -> Any:
@@ -84,8 +90,9 @@ def get_metric(name: str, setup: MetricSetup = NANO) -> Any:
 
 def describe(column: Column, setup: MetricSetup = NANO) -> MetricInfo:
     """What a table column measures here, or why it cannot."""
-    plain = MetricInfo(column.metric, column.title, column.unit, column.direction, column.digits, in_paper=column.in_paper)
-    if column.metric in SPEED_COLUMNS:
+    unit = YES_NO if column.is_tick else column.unit
+    plain = MetricInfo(column.metric, column.title, unit, column.direction, column.digits, in_paper=column.in_paper)
+    if column.metric in SPEED_COLUMNS or column.metric in capabilities.COLUMNS:
         return plain
     try:
         metric = get_metric(column.metric, setup)
@@ -93,7 +100,7 @@ def describe(column: Column, setup: MetricSetup = NANO) -> MetricInfo:
     except (ImportError, OSError, RuntimeError, KeyError) as error:
         return _without(plain, f"{type(error).__name__}: {brief(error)}")
     if metric is None:
-        return _without(plain, "no metric of this name is registered")
+        return _without(plain, RATINGS.get(column.metric, "no metric of this name is registered"))
     return MetricInfo(
         name=column.metric,
         title=column.title,

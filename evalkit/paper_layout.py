@@ -14,7 +14,7 @@ from typing import Any
 from evalkit import measures
 from evalkit.definition import Definition
 from evalkit.experiments import Column, Table
-from evalkit.methods.base import CONTROL
+from evalkit.methods.base import CONTROL, PARADIGM
 from evalkit.printing import TEX_ARROWS, tex
 
 FORMATS = ("paper.tex", "paper.csv")
@@ -41,8 +41,8 @@ def _lines(definition: Definition, table: Table, columns: Sequence[Column], cell
         info = definition.dataset(dataset)
         place = PAPER_SETS.get(dataset, info.title if info else dataset)
         for row in table.rows:
-            if row.kind == CONTROL:
-                continue
+            if row.kind in (CONTROL, PARADIGM):
+                continue  # the paper has no such rows
             found = [_entry(index.get((dataset, row.method, column.metric)), column, bold) for column in columns]
             yield place, row.title, found
 
@@ -50,6 +50,8 @@ def _lines(definition: Definition, table: Table, columns: Sequence[Column], cell
 def _entry(cell: Mapping[str, Any] | None, column: Column, bold: Set[tuple[str, str, str]]) -> tuple[str, bool]:
     if cell is None or cell["value"] is None:
         return "", False
+    if column.is_tick:
+        return "yes" if cell["value"] else "no", False
     return f"{cell['value']:.{column.digits}f}", (cell["dataset"], cell["method"], cell["metric"]) in bold
 
 

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from evalkit.capabilities import CLIPS, probe_key
 from evalkit.definition import DatasetInfo, Definition, MethodInfo, MetricInfo, SampleInfo
-from evalkit.experiments import COLD, LIVE, OFFLINE, PREDICTED, SOAK, SWITCH, SpeedProtocol
+from evalkit.experiments import COLD, LIVE, OFFLINE, PREDICTED, SOAK, SWITCH, SpeedProtocol, from_clips
 from evalkit.fingerprint import differing_fields, digest
-from evalkit.methods.base import CONTROL, VIDEO
+from evalkit.methods.base import BY_PROTOCOL, CONTROL, FROM_CLIPS, VIDEO
 from evalkit.records import DONE, FAILED, GENERATE, INVALID, SCORE, SET, SPEED, Key, Record
 from evalkit.store import Store
 
@@ -22,6 +23,7 @@ POSITIONS = "positions"
 REAL = "truth"
 """The control whose videos are the real side of set metrics."""
 GENERATE_PROTOCOL = "1"
+PROBE_VERSION = "1"
 MAX_ATTEMPTS = 3
 BLOCK_MEDIA_S = 0.48
 SWITCH_PERIOD_S = 6.0  # about what one silence and one utterance of a switch scenario take
@@ -114,7 +116,7 @@ def make_plan(store: Store, definition: Definition) -> Plan:
     """Classify every record that the definition wants."""
     clips = list(_generations(store, definition))
     scores = list(_scores(store, definition, clips))
-    plan = Plan(clips + list(_speeds(store, definition)) + scores + list(_sets(store, definition, clips)))
+    plan = Plan(clips + list(_speeds(store, definition, clips)) + scores + list(_sets(store, definition, clips)))
     store.digests.save()
     return plan
 
@@ -181,7 +183,8 @@ def set_inputs(metric: MetricInfo, made: Mapping[str, str], real: Mapping[str, s
 def speed_inputs(definition: Definition, method: MethodInfo, set_digest: str, scenario: str = OFFLINE) -> dict[str, Any]:
     """What a speed measurement is made from."""
     assert definition.speed is not None
-    return {**method_inputs(method), "protocol": definition.speed.asked(scenario), "dataset": set_digest}
+    protocol = from_clips(definition.speed) if method.speed == FROM_CLIPS else definition.speed
+    return {**method_inputs(method), "protocol": protocol.asked(scenario), "dataset": set_digest}
 
 
 def video_sha256(record: Record | None) -> str:
@@ -191,10 +194,10 @@ def video_sha256(record: Record | None) -> str:
 
 
 def wanted_clips(definition: Definition) -> Iterator[tuple[MethodInfo, DatasetInfo, SampleInfo, int]]:
-    """Every clip that the definition's metrics look at."""
+    """Every clip that the definition's metrics look at and its method can make."""
     for method in definition.clip_makers():
         for dataset in definition.datasets:
-            for sample in dataset.samples:
+            for sample in filter(method.takes, dataset.samples):
                 for seed in definition.seeds:
                     yield method, dataset, sample, seed
 
@@ -244,21 +247,41 @@ def _stress_generations(store: Store, definition: Definition) -> Iterable[Item]:
         yield item
 
 
-def _speeds(store: Store, definition: Definition) -> Iterable[Item]:
+def _speeds(store: Store, definition: Definition, clips: list[Item]) -> Iterable[Item]:
     protocol = definition.speed
     dataset = definition.dataset(protocol.dataset) if protocol else None
     if protocol is None or dataset is None:
         return
     systems = [method for method in definition.runnable() if method.kind != CONTROL]
+    probed = [method for method in systems if not method.only_scenarios] if definition.probes_streaming else []
+    for method in probed:
+        inputs = {**method_inputs(method), "probe": PROBE_VERSION, "dataset": dataset.digest}
+        yield classify(store, probe_key(definition, method), inputs)
+    for method in systems:
+        if method.speed == FROM_CLIPS:
+            yield _clip_speed(store, definition, method, dataset, clips)
     for scenario in protocol.scenarios:
         # Repeats before methods: fresh processes of different methods take turns, so that a slow spell hits all alike.
         for repeat in range(1, protocol.repeats + 1) if protocol.is_fresh else (0,):
             for method in systems:
-                if method.only_scenarios and scenario not in method.only_scenarios:
+                if method.speed != BY_PROTOCOL or (method.only_scenarios and scenario not in method.only_scenarios):
                     continue
                 key = Key(SPEED, method.name, dataset.name, scenario=protocol.record_name(scenario, repeat))
                 inputs = speed_inputs(definition, method, dataset.digest, scenario)
                 yield classify(store, key, inputs, _speed_media_s(protocol, scenario))
+
+
+def _clip_speed(store: Store, definition: Definition, method: MethodInfo, dataset: DatasetInfo, clips: list[Item]) -> Item:
+    """A speed that is read from the timelines of the method's own clips waits for them."""
+    own = [clip for clip in clips if clip.key.method == method.name]
+    inputs = speed_inputs(definition, method, dataset.digest)
+    inputs["clips"] = digest([clip.fingerprint for clip in own])
+    item = classify(store, Key(SPEED, method.name, dataset.name, scenario=CLIPS), inputs)
+    ready = [clip for clip in own if clip.state in (DONE, INVALID)]
+    if len(ready) < len(own) and item.is_due():
+        has_failed = any(clip.state == FAILED for clip in own)
+        return replace(item, is_ready=has_failed and bool(ready), reason="waits for its clips")
+    return replace(item, is_ready=bool(ready)) if item.is_due() else item
 
 
 def _speed_media_s(protocol: SpeedProtocol, scenario: str) -> float:

@@ -30,6 +30,7 @@ CELL_FIELDS = (
     "reason",
     "paper",
 )
+TICKS = {True: "✓", False: "✗"}
 PAPER_NOTE = "Numbers after “paper” are the paper's own, from other data, other networks and other hardware."
 BOLD_NOTE = (
     "Bold: the best of its column and every row not told apart from it (paired sign-flip test, Holm over the column's "
@@ -145,6 +146,8 @@ def _text(cell: Mapping[str, Any], column: Column, form: str = "{}") -> str:
     parts = []
     if cell["value"] is None:
         parts.append("–" if cell["status"] != "not_applicable" else "n/a")
+    elif column.is_tick:
+        parts.append(TICKS[bool(cell["value"])])
     else:
         parts.append(form.format(f"{cell['value']:.{column.digits}f}"))
         if cell["low"] is not None and cell["high"] is not None:
@@ -152,7 +155,7 @@ def _text(cell: Mapping[str, Any], column: Column, form: str = "{}") -> str:
         if cell["status"] == "partial":
             parts.append(f"({_denominator(cell)})")
     if cell["paper"] is not None:
-        parts.append(f"(paper {cell['paper']:.2f})")
+        parts.append(f"(paper {TICKS[bool(cell['paper'])] if column.is_tick else format(cell['paper'], '.2f')})")
     return " ".join(parts)
 
 
@@ -163,8 +166,9 @@ def _denominator(cell: Mapping[str, Any]) -> str:
 
 
 def _notes(definition: Definition, table: Table, cells: Cells, bold: Bold, questions: Sequence[str]) -> list[str]:
-    notes = ["Mean over samples with a 95 % bootstrap interval (10,000 resamples of samples)."]
-    if not table.by_dataset:
+    has_means = not all(column.is_tick for column in table.columns)
+    notes = ["Mean over samples with a 95 % bootstrap interval (10,000 resamples of samples)."] if has_means else []
+    if has_means and not table.by_dataset:
         notes += [BOLD_NOTE if bold else NO_BOLD_NOTE, *questions]
     if any(cell["paper"] is not None for cell in cells):
         notes.append(PAPER_NOTE)
@@ -174,7 +178,14 @@ def _notes(definition: Definition, table: Table, cells: Cells, bold: Bold, quest
         notes.append(f"speed: {definition.speed.name} (brackets: lowest and highest repeat).")
     if any(_is_nano(definition.metric(column.metric)) for column in table.columns):
         notes.append("Networks named nano are small stand-ins; their numbers compare with each other, not with the paper.")
-    return [f"- {note}" for note in [*notes, *_reasons(cells)]]
+    return [f"- {note}" for note in [*notes, *_evidence(table, cells), *_reasons(cells)]]
+
+
+def _evidence(table: Table, cells: Cells) -> list[str]:
+    """How each yes and no was seen."""
+    ticks = {column.metric: column.title for column in table.columns if column.is_tick}
+    seen = [cell for cell in cells if cell["metric"] in ticks and cell["value"] is not None]
+    return [f"{cell['method']}, {ticks[cell['metric']].lower()}: {cell['reason']}." for cell in seen]
 
 
 def _reasons(cells: Cells) -> list[str]:

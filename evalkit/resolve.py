@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit import datasets, measures
+from evalkit import capabilities, datasets, measures
 from evalkit.datasets import LoadedSet
 from evalkit.definition import DatasetInfo, Definition, MethodInfo, MetricInfo, SampleInfo, unique_columns
 from evalkit.environment import main_packages
 from evalkit.errors import EvalkitError
 from evalkit.experiments import FULL_SPEED, Experiment, Row, SpeedProtocol, get_experiment
 from evalkit.generator import GeneratorSetup, configured_method
-from evalkit.methods import method_names
+from evalkit.methods import configured_names, method_names
 from evalkit.metric_setup import MetricSetup
 from evalkit.names import choose, unknown
 from evalkit.progress import Console
@@ -64,11 +64,11 @@ def resolve(name: str, selection: Selection, run: Path, console: Console, build:
         choose(
             "method",
             selection.methods,
-            list(dict.fromkeys([*experiment.all_methods, *method_names()])),
+            list(dict.fromkeys([*experiment.all_methods, *method_names(selection.generator)])),
             experiment.methods,
         )
         if "all" not in selection.methods
-        else experiment.all_methods
+        else _all_methods(experiment, selection)
     )
     columns = unique_columns(experiment.tables)
     names = list(dict.fromkeys([*(column.metric for column in columns), *experiment.metrics]))
@@ -76,7 +76,8 @@ def resolve(name: str, selection: Selection, run: Path, console: Console, build:
         _check_known(selection.metrics, names)
     chosen = choose("metric", selection.metrics, names, names)
     metrics = [measures.describe(column, selection.metric_setup) for column in columns]
-    speed_wanted = any(metric in measures.SPEED_COLUMNS for metric in chosen)
+    timed = (*measures.SPEED_COLUMNS, *capabilities.COLUMNS)
+    speed_wanted = any(metric in timed for metric in chosen)
     sets = _sets(experiment, selection, run, console, build)
     whole = sum(one.size for one in sets)
     picked = sum(len(one.samples) for one in sets)
@@ -95,6 +96,7 @@ def resolve(name: str, selection: Selection, run: Path, console: Console, build:
         reference=experiment.reference,
         speed=_speed(experiment, selection.suite) if speed_wanted else None,
         stress=experiment.stress,
+        probes_streaming=experiment.probes_streaming,
         positions=experiment.positions,
         has_clips=experiment.has_clips,
         packages=main_packages(),
@@ -160,6 +162,15 @@ def _check_known(wanted: Sequence[str], here: Sequence[str]) -> None:
             raise EvalkitError(f"metric {name} is in no table of this experiment; its metrics: {', '.join(here)}")
 
 
+def _all_methods(experiment: Experiment, selection: Selection) -> tuple[str, ...]:
+    """The experiment's own, and whatever else has a row and is set up here, or is defined by the settings."""
+    setup = selection.generator
+    rows = [row.method for table in experiment.tables for row in table.rows if row.method in method_names()]
+    others = [*rows, *configured_names(setup)]
+    ready = [name for name in others if not configured_method(name, setup).problem(selection.profile)]
+    return tuple(dict.fromkeys([*experiment.all_methods, *ready]))
+
+
 def _methods(experiment: Experiment, chosen: Sequence[str], selection: Selection) -> tuple[MethodInfo, ...]:
     rows: dict[str, Row] = {}
     for table in experiment.tables:
@@ -173,11 +184,23 @@ def _methods(experiment: Experiment, chosen: Sequence[str], selection: Selection
 def _method(name: str, row: Row | None, selection: Selection) -> MethodInfo:
     method, profile = configured_method(name, selection.generator), selection.profile
     problem = method.problem(profile)
-    if problem:
-        return MethodInfo(name, method.title, method.kind, method.version, reason=problem)
     title = row.title if row else method.title
-    identity, gpus = method.identity(profile), method.gpus(profile)
-    return MethodInfo(name, title, method.kind, method.version, identity, gpus=gpus, only_scenarios=method.only_scenarios)
+    if problem:
+        return MethodInfo(name, title, method.kind, method.version, reason=problem)
+    return MethodInfo(
+        name,
+        title,
+        method.kind,
+        method.version,
+        method.identity(profile),
+        gpus=method.gpus(profile),
+        only_scenarios=method.only_scenarios,
+        speed=method.speed,
+        limit_per_s=method.limit_per_s,
+        batch=method.batch,
+        longest_s=method.longest_s,
+        longest_reason=method.longest_reason,
+    )
 
 
 def _left_out(row: Row) -> MethodInfo:

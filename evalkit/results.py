@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalkit import measures
+from evalkit.capabilities import CLIPS, PROBE
 from evalkit.definition import Definition
+from evalkit.experiments import OFFLINE
 from evalkit.plan import Item, Plan
 from evalkit.records import DONE, FAILED, INVALID, SCORE, SET, SPEED, Record
 from evalkit.speed import merge
@@ -49,6 +51,7 @@ class Results:
     speeds: Mapping[tuple[str, str], tuple[Item | None, Record | None]]
     scores: list[Record]
     sets: Mapping[tuple[str, str, str], tuple[Item, Record | None]] = field(default_factory=dict)
+    store: Store | None = None
 
     def speed(self, method: str, metric: str) -> tuple[Item | None, Record | None]:
         """The plan's item and the record behind a speed column of a method."""
@@ -74,7 +77,7 @@ def collect(store: Store, definition: Definition, plan: Plan) -> Results:
         (item.key.method, item.key.dataset, item.key.metric): (item, store.read(item.key) if item.state == DONE else None)
         for item in plan.of(SET)
     }
-    return Results(definition, groups, _speeds(store, definition, plan), scores, sets)
+    return Results(definition, groups, _speeds(store, definition, plan), scores, sets, store)
 
 
 def _speeds(store: Store, definition: Definition, plan: Plan) -> dict[tuple[str, str], tuple[Item | None, Record | None]]:
@@ -82,7 +85,11 @@ def _speeds(store: Store, definition: Definition, plan: Plan) -> dict[tuple[str,
     found: dict[tuple[str, str], list[Item]] = {}
     for item in plan.of(SPEED):
         assert definition.speed is not None
-        scenario, _ = definition.speed.scenario_of(item.key.scenario)
+        if item.key.scenario == PROBE:
+            continue
+        # Clips are made offline: their speed stands in the same columns.
+        is_read = item.key.scenario == CLIPS
+        scenario = OFFLINE if is_read else definition.speed.scenario_of(item.key.scenario)[0]
         found.setdefault((item.key.method, scenario), []).append(item)
     return {key: _together(store, definition, key[1], items) for key, items in found.items()}
 

@@ -149,10 +149,17 @@ class Driver:
             id=spec.id,
             argv=("-m", "evalkit.supervisor", str(root), spec.id),
             log=log_path(root, spec.id),
-            needs=replace(Needs(**spec.needs), cpus=cpus, limit_s=limit_s),
+            needs=replace(self._needs(spec), cpus=cpus, limit_s=limit_s),
             env=_environment(threads or (cpus if self.executor.name == "ray" else None)),
             keys=tuple(part.key.path for item in spec.items for part in item.parts),
         )
+
+    def _needs(self, spec: JobSpec) -> Needs:
+        """What the job asks for; with `or_fewer`, no more devices than the largest node has."""
+        needs = Needs(**{name: value for name, value in spec.needs.items() if name != "or_fewer"})
+        if not spec.needs.get("or_fewer"):
+            return needs
+        return replace(needs, gpus=min(needs.gpus, max((node.gpus for node in self.executor.nodes()), default=0)))
 
     def _on_end(self, ended: Ended) -> None:
         one = self._following.pop(ended.job)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from evalkit import measures, stats
+from evalkit import capabilities, measures, stats
 from evalkit.comparisons import clusters_of
 from evalkit.definition import Definition, MetricInfo
-from evalkit.experiments import PREDICTED, Column, Row, Table
-from evalkit.methods.base import CONTROL
+from evalkit.experiments import OFFLINE, PREDICTED, Column, Row, Table
+from evalkit.methods.base import CONTROL, FROM_CLIPS, UNTIMED
 from evalkit.paper import paper_value
 from evalkit.plan import REAL
 from evalkit.results import Results
@@ -85,6 +85,8 @@ def _cell(results: Results, table: Table, row: Row, dataset: str, column: Column
         return replace(cell, reason=reason)
     if metric.is_set:
         return _set_cell(results, cell)
+    if column.metric in capabilities.COLUMNS:
+        return _capability_cell(results, cell)
     return _speed_cell(results, cell) if column.metric in measures.SPEED_COLUMNS else _score_cell(results, cell)
 
 
@@ -98,9 +100,23 @@ def _left_out(definition: Definition, row: Row, metric: MetricInfo, dataset: str
     info = definition.dataset(dataset)
     if info is None:
         return "this set is not part of the run"
+    if info.samples and not any(map(method.takes, info.samples)):
+        return method.longest_reason or f"its clips last at most {method.longest_s:g} s"
     if definition.stress is not None and not info.samples:
         return f"the stream lasts {definition.stress.stream_s:g} s and does not reach this segment"
     return ""
+
+
+def _capability_cell(results: Results, cell: Cell) -> Cell:
+    """1 for a method that can, 0 for one that cannot, and how that was seen."""
+    info = results.definition.method(cell.method)
+    assert info is not None  # `_left_out` has seen to it
+    assert results.store is not None, "what methods can is read from the store"
+    _, speed = results.speeds.get((cell.method, OFFLINE), (None, None))
+    found = capabilities.finding(results.store, results.definition, info, cell.metric, speed)
+    if found.can is None:
+        return replace(cell, status=MISSING, reason=found.evidence)
+    return replace(cell, value=float(found.can), n=1, status=MEASURED, reason=found.evidence)
 
 
 def _speed_cell(results: Results, cell: Cell) -> Cell:
@@ -111,6 +127,10 @@ def _speed_cell(results: Results, cell: Cell) -> Cell:
     if protocol is None:
         return replace(cell, reason="this run measures no speed")
     column = measures.SPEED_COLUMNS[cell.metric]
+    if info is not None and info.speed == UNTIMED:
+        return replace(cell, status=NOT_APPLICABLE, reason="finished files: nobody saw them being made")
+    if info is not None and info.speed == FROM_CLIPS and column.scenario != OFFLINE:
+        return replace(cell, status=NOT_APPLICABLE, reason="its speed is read from its clips, which are made offline")
     if info is not None and info.only_scenarios and column.scenario not in info.only_scenarios:
         return replace(cell, status=NOT_APPLICABLE, reason=f"this row is {', '.join(info.only_scenarios)} only")
     item, record = results.speed(cell.method, cell.metric)
@@ -121,7 +141,9 @@ def _speed_cell(results: Results, cell: Cell) -> Cell:
     if outputs.get("verdict") != VALID:
         return replace(cell, status=INVALID, reason=f"speed INVALID: {outputs.get('reason')}")
     count = len(outputs["repeats"])
-    note = f"speed: {protocol.name}; median and range of {count} repeats on {protocol.dataset}"
+    name, dataset = outputs["protocol"]["name"], outputs["protocol"]["dataset"]
+    what = "clips" if name == FROM_CLIPS else "repeats"
+    note = f"speed: {name}; median and range of {count} {what} on {dataset}"
     if column.scenario == PREDICTED:
         note = f"predicted, not measured: {outputs['repeats'][0].get('about')}; {count} repeats"
     if outputs.get(field) is None:

@@ -19,14 +19,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from evalkit.environment import EnvironmentBlock
-from evalkit.errors import DISK_FULL_EXIT, brief, is_disk_full, without_paths
-from evalkit.jobs import JobSpec, WorkItem, failed_record, log_path, spec_path
+from evalkit.errors import DISK_FULL_EXIT, is_disk_full
+from evalkit.failures import failure_of
+from evalkit.jobs import JobSpec, WorkItem, failed_record, spec_path
 from evalkit.makers import Maker, make_maker
 from evalkit.plugins import load_plugins
-from evalkit.records import Failure
 from evalkit.store import Store, full_message
-
-TAIL_CHARS = 4000
 
 
 class Worker:
@@ -67,7 +65,7 @@ class Worker:
             if is_disk_full(error):
                 raise
             traceback.print_exc()
-            failure = _failure(error, self.spec.id)
+            failure = failure_of(error, self.spec.id)
             records = [failed_record(part, failure) for part in item.parts]
         for record in records:
             record.started, record.finished = started, _now()
@@ -80,12 +78,6 @@ class Worker:
         """One line to the driver."""
         self.events.write(json.dumps({"event": event, "item": index, **more}) + "\n")
         self.events.flush()
-
-
-def _failure(error: Exception, job_id: str) -> Failure:
-    tail = "".join(traceback.format_exception(error))[-TAIL_CHARS:]
-    log = log_path(Path(), job_id).as_posix()
-    return Failure(type(error).__name__, brief(error), tail=without_paths(tail), log=log)
 
 
 def _now() -> str:

@@ -93,7 +93,7 @@ def placement(
 
 def build(
     profile: str,
-    weights: Path | str | None,
+    weights: Path | str | WeightsFolder | None,
     place: Placement,
     size: Size | None = None,
     parts: frozenset[str] = ALL_PARTS,
@@ -101,11 +101,11 @@ def build(
 ) -> Components:
     """The components of a profile from a folder (None: the shipped weights), or of random weights.
 
-    weights: a folder, "random" (the profile's own sizes) or "random-tiny". size: width and height of the video, for
-    profiles whose weights know more than one. parts: what this process uses; other networks are not loaded and take no
-    memory (the official profile's encoders raise when they are asked). variant: one of those that lie beside the folder's
-    generator (nano). Raises ValueError for an unknown profile and a size that does not fit, WeightsError for what is wrong
-    with a folder or is not in it.
+    weights: a folder, opened or not, "random" (the profile's own sizes) or "random-tiny". size: width and height of the
+    video, for profiles whose weights know more than one. parts: what this process uses; other networks are not loaded and
+    take no memory (the official profile's encoders raise when they are asked). variant: one of those that lie beside the
+    folder's generator (nano). Raises ValueError for an unknown profile and a size that does not fit, WeightsError for what
+    is wrong with a folder or is not in it.
     """
     config = profile_named(profile)
     if profile == "nano":
@@ -114,6 +114,8 @@ def build(
         raise ValueError(f"variant={variant!r}: only nano's weights have variants; give another LoRA in the weights folder")
     from liveavatar.official_components import official, random_official
 
+    if isinstance(weights, WeightsFolder):
+        weights = weights.path
     if weights is None:
         raise ValueError(
             f"profile {profile!r} ships no weights; give a folder as weights (what must be in it: "
@@ -143,7 +145,7 @@ def finish_transformer(model: S2VTransformer, place: Placement) -> S2VTransforme
 
 def _nano(
     config: ProfileConfig,
-    weights: Path | str | None,
+    weights: Path | str | WeightsFolder | None,
     place: Placement,
     size: Size | None,
     parts: frozenset[str],
@@ -163,7 +165,11 @@ def _nano(
     }
     if "transformer" not in parts:
         del networks["generator:transformer."]
-    folder = None if weights in (RANDOM, RANDOM_TINY) else open_weights(Path(weights or SHIPPED_WEIGHTS / config.name))
+    if isinstance(weights, WeightsFolder):
+        folder: WeightsFolder | None = weights
+    else:
+        is_random = weights in (RANDOM, RANDOM_TINY)
+        folder = None if is_random else open_weights(Path(weights or SHIPPED_WEIGHTS / config.name))
     _fill(networks, folder, place.device, variant)
     if "transformer" in parts:
         finish_transformer(transformer, place)

@@ -19,7 +19,7 @@ SEED_SUFFIX = re.compile(r"^(?P<sample>.*)\.s(?P<seed>\d+)$")
 
 @dataclass(frozen=True)
 class Method:
-    """One row: the system under test, a control, an ablation or a rival."""
+    """One row: the system under test, a control, an ablation, another's scheme re-implemented (paradigm) or a rival."""
 
     name: str
     title: str
@@ -108,7 +108,7 @@ class Run:
     @property
     def system(self) -> Method | None:
         """The method the page is about: the first system, else the first that is not a control."""
-        kinds = ("system", "ablation", "rival")
+        kinds = ("system", "ablation", "paradigm", "rival")
         ranked = sorted((m for m in self.methods.values() if m.kind in kinds), key=lambda m: kinds.index(m.kind))
         return ranked[0] if ranked else None
 

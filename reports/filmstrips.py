@@ -14,7 +14,7 @@ from reports.data import Dataset, Run
 FRAMES = 8
 LONG_S = 20.0
 MAX_SETS = 2
-KINDS = ("system", "ablation", "rival", "control")
+KINDS = ("system", "ablation", "paradigm", "rival", "control")
 
 
 @dataclass

@@ -171,9 +171,10 @@ def _trends(runs: Sequence[Run]) -> list[Trend]:
 
 
 def _cells(run: Run) -> list[Json]:
-    """Each cell once, however many tables print it; control rows say nothing of progress."""
+    """Each cell once, however many tables print it; control rows and what others do say nothing of progress."""
+    others = ("control", "rival", "paradigm")
     distinct = {(one.get("metric"), one.get("dataset"), one.get("method")): one for one in run.cells}
-    return [one for (_, _, method), one in distinct.items() if _kind(run, str(method)) not in ("control", "rival")]
+    return [one for (_, _, method), one in distinct.items() if _kind(run, str(method)) not in others]
 
 
 def _kind(run: Run, method: str) -> str:

@@ -285,7 +285,7 @@ def _gantt(run: Run, rate: float) -> plot.Picture | None:
 
 def _clips_with_timeline(run: Run) -> list[Clip]:
     """Clips of the system first, then of the others; controls make no blocks."""
-    ranks = {"system": 0, "ablation": 1, "rival": 2}
+    ranks = {"system": 0, "ablation": 1, "paradigm": 2, "rival": 3}
     known = [clip for clip in run.generate if clip.method in run.methods]
     known = [clip for clip in known if run.methods[clip.method].kind in ranks]
     return sorted(known, key=lambda clip: ranks[run.methods[clip.method].kind])

@@ -13,8 +13,10 @@ from reports.data import Json, Method, Metric, Run, number
 GROUPS = (
     ("Measured", ("system", "ablation")),
     ("Controls: what the metrics must say", ("control",)),
+    ("Schemes of others, re-implemented small: never their systems", ("paradigm",)),
     ("Other published systems", ("rival",)),
 )
+TICKS = {True: "✓", False: "✗"}
 CSV_FIELDS = (
     *("table", "method", "dataset", "metric", "value", "low", "high", "n", "unit"),
     *("backbone", "status", "reason", "paper"),
@@ -128,21 +130,21 @@ def _index(run: Run, table: str, dataset: str) -> dict[tuple[str, str], Json]:
 
 def _row(method: Method, columns: list[Metric], cells: dict[tuple[str, str], Json], letters: dict[str, str]) -> RowView:
     views = [_cell(metric, cells.get((method.name, metric.name)), letters) for metric in columns]
-    return RowView(method, views, method.kind == "rival" and not any(view.value for view in views))
+    return RowView(method, views, method.kind in ("rival", "paradigm") and not any(view.value for view in views))
 
 
 def _cell(metric: Metric, cell: Json | None, letters: dict[str, str]) -> CellView:
     cell = cell or {"reason": "no cell for this method and metric"}
     view = CellView()
-    paper = number(cell.get("paper"))
+    paper, is_tick = number(cell.get("paper")), metric.unit == "yes/no"
     if paper is not None:
-        view.paper = fmt.quoted(paper)
+        view.paper = TICKS[bool(paper)] if is_tick else fmt.quoted(paper)
     value = number(cell.get("value"))
     if value is None:
         view.reason = str(cell.get("reason") or "not measured")
         view.note = letters.setdefault(view.reason, _letter(len(letters)))
         return view
-    view.value, view.sort = fmt.decimal(value, metric.digits), repr(value)
+    view.value, view.sort = TICKS[bool(value)] if is_tick else fmt.decimal(value, metric.digits), repr(value)
     view.interval = fmt.interval(cell.get("low"), cell.get("high"), metric.digits)
     view.n = "" if number(cell.get("n")) is None else str(int(cell["n"]))
     return view

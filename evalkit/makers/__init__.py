@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evalkit.jobs import STRESS, JobSpec
+from evalkit.jobs import READING, STRESS, JobSpec
 from evalkit.makers.base import Maker
 from evalkit.plan import POSITIONS
 from evalkit.records import GENERATE, SET, SPEED
@@ -16,11 +16,15 @@ def make_maker(store: Store, spec: JobSpec) -> Maker:
     if spec.kind == GENERATE:
         from evalkit.makers.clips import ClipMaker
 
-        return ClipMaker(store)
+        return ClipMaker(store, spec.id)
     if spec.kind == SPEED:
         from evalkit.makers.speed_runs import SpeedMaker
 
         return SpeedMaker(store)
+    if spec.kind == READING:
+        from evalkit.makers.readings import ReadingMaker
+
+        return ReadingMaker(store)
     if spec.kind == POSITIONS:
         from evalkit.makers.positions import PositionsMaker
 

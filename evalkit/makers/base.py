@@ -54,12 +54,13 @@ class Maker(ABC):
         whole = self.loaded_set(dataset)
         sample = whole.samples[sample_id]
         if get_method(method).kind != CONTROL:
-            return plain_inputs(sample)
+            return plain_inputs(sample, dataset)
         return ControlInputs(
             id=sample.info.id,
             image=sample.image,
             audio=sample.audio,
             prompt=sample.prompt,
+            dataset=dataset,
             entry=sample.entry,
             other_audio=whole.next_of(sample_id).audio,
             pictures=self._pictures(dataset, sample),
@@ -71,9 +72,9 @@ class Maker(ABC):
         return self.store.path(f"cache/pictures/{slug(dataset)}/{slug(sample.info.id)}-{mark}.mp4")
 
 
-def plain_inputs(sample: Sample) -> Inputs:
-    """Picture, voice, prompt and id: nothing else."""
-    return Inputs(sample.info.id, sample.image, sample.audio, sample.prompt)
+def plain_inputs(sample: Sample, dataset: str = "") -> Inputs:
+    """Picture, voice, prompt and id, and the set's name: nothing else."""
+    return Inputs(sample.info.id, sample.image, sample.audio, sample.prompt, dataset)
 
 
 def new_record(part: Part, status: str) -> Record:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,17 +14,24 @@ if TYPE_CHECKING:
     from evalkit.scenarios import Listening
 
 SYSTEM, CONTROL, ABLATION = "system", "control", "ablation"
+RIVAL, PARADIGM = "rival", "paradigm"
+"""Another's system at work; our small re-implementation of another's scheme, which is never the system."""
+
+BY_PROTOCOL, FROM_CLIPS, UNTIMED = "protocol", "clips", "none"
+"""How a method's speed is known: measured by the experiment's protocol, read from its clips' timelines, or not at all."""
+
 VIDEO, TIMELINE = "video.mp4", "timeline.jsonl"
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that a method is given of a sample."""
+    """All that a method is given of a sample. `dataset` is the name of its set, for methods that only look files up."""
 
     id: str
     image: Path
     audio: Path
     prompt: str
+    dataset: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,12 +57,31 @@ class Generation:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Order:
+    """A clip to be made in `out_dir`."""
+
+    inputs: Inputs
+    seed: int
+    out_dir: Path
+
+
 class Session(ABC):
     """A loaded method that makes clip after clip."""
 
     @abstractmethod
     def generate(self, inputs: Inputs, seed: int, out_dir: Path) -> Generation:
         """Make one clip as out_dir/video.mp4 and, if the method measures itself, out_dir/timeline.jsonl."""
+
+    def generate_many(self, orders: Sequence[Order]) -> list[Generation | Exception]:
+        """Several clips; what went wrong with one stands in its place and keeps no other from being made."""
+        made: list[Generation | Exception] = []
+        for order in orders:
+            try:
+                made.append(self.generate(order.inputs, order.seed, order.out_dir))
+            except Exception as error:
+                made.append(error)
+        return made
 
     def frames(self, inputs: Inputs, seed: int) -> FrameStream:
         """A stream of frames from float32 samples at 16 kHz, whose state can be kept, for streams of any length."""
@@ -78,18 +104,28 @@ class Session(ABC):
 
 
 class Method(ABC):
-    """A row of a table. Raise `version` whenever the same inputs would give another video."""
+    """A row of a table. Raise `version` whenever the same inputs would give another video.
+
+    limit_per_s: seconds that a second of video may take before it is given up; 0: the harness's own limit.
+    batch: clips that are best made together. longest_s: of a voice that the method can follow, 0 for any; then
+    `longest_reason` stands in the cells of longer ones. speed: how its speed is known.
+    """
 
     name: str
     title: str
     kind: ClassVar[str] = SYSTEM
     version: ClassVar[str] = "1"
     needs: ClassVar[str] = ""
+    speed: ClassVar[str] = BY_PROTOCOL
+    limit_per_s: float = 0.0
+    batch: int = 1
+    longest_s: float = 0.0
+    longest_reason: str = ""
     only_scenarios: tuple[str, ...] = ()
     """Not empty: it makes no clips, and takes part in these scenarios of speed alone."""
 
-    def configure(self, setup: GeneratorSetup) -> None:  # noqa: B027 - only our own generator listens
-        """Told before anything else is asked: where the generator's weights lie and how it is to run."""
+    def configure(self, setup: GeneratorSetup) -> None:  # noqa: B027 - controls need not listen
+        """Told before anything else is asked: where weights and other systems lie and how the generator is to run."""
 
     @abstractmethod
     def load(self, profile: str) -> Session:

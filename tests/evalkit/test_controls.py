@@ -85,7 +85,7 @@ def test_all_controls_show_the_same_pictures_and_keep_their_voice_exactly(
 
 
 def test_a_method_is_given_picture_voice_prompt_and_id_only(inputs: ControlInputs, tmp_path: Path) -> None:
-    assert [one.name for one in fields(Inputs)] == ["id", "image", "audio", "prompt"]
+    assert [one.name for one in fields(Inputs)] == ["id", "image", "audio", "prompt", "dataset"]
     with pytest.raises(TypeError, match="ControlInputs"):
         get_method("truth").load("nano").generate(Inputs("s0", inputs.image, inputs.audio, ""), 0, tmp_path)
 

@@ -19,6 +19,7 @@ from evalkit.store import Store, read_record, write_text
 
 def test_short_safe_names_are_their_own_slug() -> None:
     assert slug("genbench_short-001.a") == "genbench_short-001.a"
+    assert slug("command:mine") == "command:mine"
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a/b", "../up", ".hidden", "", "naïve"])

@@ -42,12 +42,13 @@ def find_chromium() -> str | None:
 
 
 class Chromium:
-    """One browser with one page."""
+    """One browser with one page. home: a folder for what pages keep, which stays; without one nothing does."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path | None = None) -> None:
         program = find_chromium()
         assert program is not None
-        self._home = tempfile.mkdtemp(prefix="chromium-")
+        self._keeps = home is not None
+        self._home = str(home) if home else tempfile.mkdtemp(prefix="chromium-")
         to_read, self._out = os.pipe()
         self._in, to_write = os.pipe()
 
@@ -98,6 +99,13 @@ class Chromium:
         self.ask("Input.dispatchKeyEvent", type="keyDown", **about, **({"text": text} if text else {}))
         self.ask("Input.dispatchKeyEvent", type="keyUp", **about)
 
+    def run_until(self, script: str) -> None:
+        """Until an expression is true in the page."""
+        until = time.monotonic() + LIMIT_S
+        while not self.run(script):
+            assert time.monotonic() < until, f"never true: {script}"
+            time.sleep(0.05)
+
     def media(self, **features: str) -> None:
         """Emulate media: `media="print"`, or features such as prefers_color_scheme="dark"."""
         kind = features.pop("media", "")
@@ -130,13 +138,19 @@ class Chromium:
             self._read()
 
     def close(self) -> None:
-        """End the browser with all its processes."""
+        """End the browser with all its processes; what a home is to keep is on the disk then."""
+        if self._keeps:
+            with contextlib.suppress(OSError, AssertionError):  # it may be faster than its answer
+                self._ask("Browser.close")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=LIMIT_S)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         os.close(self._out)
         os.close(self._in)
-        shutil.rmtree(self._home, ignore_errors=True)
+        if not self._keeps:
+            shutil.rmtree(self._home, ignore_errors=True)
 
     def _ask(self, method: str, session: str = "", **parameters: Any) -> dict[str, Any]:
         self._number += 1
