@@ -19,7 +19,8 @@ from evalkit.fingerprint import digest, file_sha256
 from evalkit.plan import STRESS_WINDOWS, window_sample
 from evalkit.store import write_text
 
-PIECE_S = 0.48
+PIECE_S = 4.8
+"""Ten blocks: enough for decoding to hide behind denoising, and little to hold."""
 INT16_SCALE = 32_768.0
 
 

@@ -63,7 +63,7 @@ def load_pipeline(args: argparse.Namespace) -> Pipeline:
         import torch
 
         torch.set_num_threads(args.threads)
-    from liveavatar.pipeline import load
+    from liveavatar.pipeline import load, share_threads
 
     weights = Path(args.weights) if args.weights and Path(args.weights).is_dir() else args.weights
     try:
@@ -79,6 +79,7 @@ def load_pipeline(args: argparse.Namespace) -> Pipeline:
             graphs=args.graphs,
             compiled=args.compile,
             variant=args.variant,
+            overlaps=share_threads(args.device),
         )
     except ValueError as error:
         raise InputError(str(error)) from error

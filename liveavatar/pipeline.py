@@ -48,9 +48,10 @@ class GenerationResult:
 class Pipeline:
     """The networks of one profile on one device, shared by all sessions."""
 
-    def __init__(self, components: Components, rollout_type: type[Rollout] = Rollout) -> None:
-        """rollout_type: how streams are held and run; all kinds compute the same."""
+    def __init__(self, components: Components, rollout_type: type[Rollout] = Rollout, overlaps: bool = False) -> None:
+        """rollout_type: how streams are held and run; all kinds compute the same. overlaps: see `StreamParts`."""
         self.components, self.config, self.rollout_type = components, components.config, rollout_type
+        self.overlaps = overlaps
         self.codec, self.transformer = components.codec, components.transformer
         self.texts = TextKeys(components.transformer, components.prompt_rows)
 
@@ -73,7 +74,9 @@ class Pipeline:
         coded, conditions = self.code(reference, options), self.components.conditions(options)
         decoder, texts = self.decoder(reference, options, coded), self.texts_of(options)
         recode, kind = self.recode(reference, options), self.rollout_type
-        parts = StreamParts(self.transformer, conditions, decoder, texts, coded.sink, coded.motion, recode, kind)
+        parts = StreamParts(
+            self.transformer, conditions, decoder, texts, coded.sink, coded.motion, recode, kind, self.overlaps
+        )
         session = Session(parts, self.config, options, prompt, (seed, sample_id), negative_prompt)
         for from_s, later in prompts:
             session.set_prompt(later, from_s)
@@ -173,6 +176,7 @@ def load(
     graphs: bool = False,
     compiled: bool = False,
     variant: str | None = None,
+    overlaps: bool = False,
 ) -> Pipeline:
     """The pipeline of a profile with its shipped weights, those of another folder, or random ones.
 
@@ -181,12 +185,26 @@ def load(
     the processor, and the transformer's blocks wait in its memory. size: width and height of the video in pixels, multiples
     of 16. host_caches: keys and values of the past wait in host memory. graphs: whole evaluations are recorded once and
     replayed (CUDA graphs). compiled: the transformer's blocks go through torch.compile at the first block of the first
-    stream. variant: of nano's weights, trained otherwise (docs/nano.md names them).
+    stream. variant: of nano's weights, trained otherwise (docs/nano.md names them). overlaps: where several blocks are
+    complete at once, one is decoded in a thread while the next is denoised (`share_threads` makes room for both).
     Raises ValueError for what does not exist or does not go together, WeightsError for what is wrong with a folder.
     """
     place = placement(device, dtype, fp8, offload, compiled)
     kind = rollout_type(place, host_caches, graphs)
-    return Pipeline(build(profile, weights, place, size, variant=variant), kind)
+    return Pipeline(build(profile, weights, place, size, variant=variant), kind, overlaps)
+
+
+def share_threads(device: str = "cpu") -> bool:
+    """Halve torch's threads of this process between denoising and decoding; whether `load` should overlap them.
+
+    For programs that own their process: on a processor with two threads or more. Two halves, each running alone, finish
+    a stream sooner than both together on one operation after the other (docs/performance.md).
+    """
+    threads = torch.get_num_threads()
+    if torch.device(device).type != "cpu" or threads < 2:
+        return False
+    torch.set_num_threads(threads // 2)
+    return True
 
 
 def rollout_type(place: Placement, host_caches: bool, graphs: bool) -> type[Rollout]:

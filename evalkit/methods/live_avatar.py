@@ -60,6 +60,7 @@ class LiveAvatar(Method):
             offload=self.setup.offload,
             size=self._size(profile),
             variant=self.variant or None,
+            overlaps=pipeline.share_threads(self.setup.device),
         )
         return LiveAvatarSession(loaded, self._rollout(profile))
 

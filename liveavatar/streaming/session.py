@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,8 @@ class StreamParts:
 
     texts: a prompt's keys and values per layer. reference: latent [1, z, 1, h, w]; motion: latents before the stream
     [1, z, T, h, w], None for a stream without motion tokens. recode: as `Rollout` takes it. rollout_type: how the stream
-    is held and run; all kinds compute the same.
+    is held and run; all kinds compute the same. overlaps: where several blocks are complete at once, one is decoded in a
+    thread while the next is denoised; same frames, and each comes when its own decoding is done.
     """
 
     model: S2VTransformer
@@ -43,6 +45,7 @@ class StreamParts:
     motion: Tensor | None = None
     recode: Recode | None = None
     rollout_type: type[Rollout] = Rollout
+    overlaps: bool = False
 
 
 class Session:
@@ -63,6 +66,8 @@ class Session:
         self.intake = Intake(parts.conditions, profile, options)
         self.showing = Showing(parts.decoder, profile, options)
         self.prompts = PromptSchedule(parts.texts)
+        self._decoding: Future[list[VideoChunk]] | None = None
+        self._thread = ThreadPoolExecutor(1, "decode") if parts.overlaps else None
         with torch.inference_mode():
             self.rollout = parts.rollout_type(
                 parts.model,
@@ -113,14 +118,33 @@ class Session:
 
     def push(self, samples: np.ndarray) -> Iterator[VideoChunk]:
         """Frames of all blocks that these samples (float [n] in [-1, 1], profile sample rate) complete."""
-        for latent, frames in self._denoised(self.intake.push(samples)):
-            yield from self.showing.take(latent, frames)
+        yield from self._shown(self._denoised(self.intake.push(samples)))
 
     def flush(self) -> Iterator[VideoChunk]:
         """Pad the rest with silence and yield it, cut to the voice's own length in whole frames."""
-        for latent, frames in self._denoised(self.intake.flush()):
-            yield from self.showing.take(latent, frames)
+        yield from self._shown(self._denoised(self.intake.flush()))
         yield from self.showing.rest(self.intake.frames_made)
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether a block is denoised whose frames nobody has taken yet: only inside `push` and `flush`, with overlap."""
+        return self._decoding is not None
+
+    def _shown(self, denoised: Iterator[tuple[LatentBlock, int]]) -> Iterator[VideoChunk]:
+        for latent, frames in denoised:
+            if self._thread is None or latent.block == 0:  # nobody should wait for the second block to see the first
+                yield from self.showing.take(latent, frames)
+                continue
+            before = self._decoding
+            self._decoding = self._thread.submit(self._taken, latent, frames)
+            if before is not None:
+                yield from before.result()
+        if self._decoding is not None:
+            last, self._decoding = self._decoding, None
+            yield from last.result()
+
+    def _taken(self, latent: LatentBlock, frames: int) -> list[VideoChunk]:
+        return list(self.showing.take(latent, frames))
 
     def _denoised(self, inputs: Iterable[BlockInput]) -> Iterator[tuple[LatentBlock, int]]:
         """Each block's latents, and how many of its frames are shown."""

@@ -27,11 +27,14 @@ def session_state(session: Session) -> State | None:
     """The state after the last whole block; None while it cannot be told in a few tensors.
 
     Its tensors are the stream's own: save them before the stream goes on. None is given while the sink is being replaced
-    (the first blocks), while another prompt is waiting for its block, before the first block, and with decode="end".
+    (the first blocks), while another prompt is waiting for its block, while a block's frames are still to be taken, before
+    the first block, and with decode="end".
     Raises NotImplementedError for parts whose state is not known here.
     """
     rollout = session.rollout
-    if rollout.next_block == 0 or not _has_settled(rollout) or session.prompts._coming or session.showing._kept:
+    if rollout.next_block == 0 or session.is_ahead or session.prompts._coming or session.showing._kept:
+        return None
+    if not _has_settled(rollout):
         return None
     return {
         "frames_out": session.showing.frames_out,

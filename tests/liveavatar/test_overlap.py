@@ -1,0 +1,123 @@
+"""Decoding beside denoising: the same frames in the same order, the first at once, errors where they belong."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from liveavatar import pipeline
+from liveavatar.streaming.session import Session, VideoChunk
+from liveavatar.streaming.state import session_state
+
+RATE = 16_000
+VOICE = (np.sin(np.arange(RATE * 5) / 25) * np.sin(np.arange(RATE * 5) / 4000)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def plain() -> pipeline.Pipeline:
+    return pipeline.load("nano", weights="random-tiny")
+
+
+@pytest.fixture(scope="module")
+def overlapped(plain: pipeline.Pipeline) -> pipeline.Pipeline:
+    return pipeline.Pipeline(plain.components, plain.rollout_type, overlaps=True)
+
+
+def opened(loaded: pipeline.Pipeline) -> Session:
+    picture = np.full((loaded.config.height, loaded.config.width, 3), 110, np.uint8)
+    return loaded.open(picture, "a speaker", 5, "s")
+
+
+def chunks(session: Session, sizes: list[int]) -> list[VideoChunk]:
+    edges = np.cumsum([0, *sizes])
+    made = [one for a, b in itertools.pairwise(edges) for one in session.push(VOICE[a:b])]
+    return [*made, *session.flush()]
+
+
+@pytest.mark.parametrize("sizes", [[len(VOICE)], [1000, 3 * RATE, 700, len(VOICE) - 3 * RATE - 1700], [640] * 125])
+def test_the_same_frames_in_the_same_order(
+    plain: pipeline.Pipeline, overlapped: pipeline.Pipeline, sizes: list[int]
+) -> None:
+    alone, beside = chunks(opened(plain), sizes), chunks(opened(overlapped), sizes)
+    assert [(one.block, one.begin_s) for one in beside] == [(one.block, one.begin_s) for one in alone]
+    assert np.array_equal(np.concatenate([one.frames for one in beside]), np.concatenate([one.frames for one in alone]))
+
+
+def test_a_block_is_decoded_while_the_next_is_denoised(
+    overlapped: pipeline.Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoding of block 1 waits until block 2 is being denoised: without overlap that would never happen."""
+    session, is_denoising = opened(overlapped), threading.Event()
+    decode, voices = session.showing._decode, []
+
+    def late(latents: torch.Tensor, kept: slice) -> object:
+        if threading.current_thread() is not threading.main_thread():
+            assert is_denoising.wait(20)
+        return decode(latents, kept)
+
+    denoise = session.rollout.begin_block
+
+    def watched(*given: object, **named: object) -> object:
+        voices.append(1)
+        if len(voices) > 2:
+            is_denoising.set()
+        return denoise(*given, **named)
+
+    monkeypatch.setattr(session.showing, "_decode", late)
+    monkeypatch.setattr(session.rollout, "begin_block", watched)
+    assert [one.block for one in session.push(VOICE)] == list(range(len(VOICE) // 7680))
+
+
+def test_the_first_block_waits_for_no_second(overlapped: pipeline.Pipeline) -> None:
+    session = opened(overlapped)
+    first = next(session.push(VOICE))
+    assert first.block == 0
+    assert session.rollout.next_block == 1
+
+
+def test_no_state_is_told_while_a_block_is_ahead_of_its_frames(overlapped: pipeline.Pipeline) -> None:
+    session = opened(overlapped)
+    going: Iterator[VideoChunk] = session.push(VOICE)
+    seen = [next(going).block for _ in range(6)]
+    assert seen == list(range(6))
+    assert session.is_ahead
+    assert session_state(session) is None
+    rest = [one.block for one in going]
+    assert rest[0] == 6
+    assert not session.is_ahead
+    state = session_state(session)
+    assert state is not None
+    assert state["frames_out"] == 12 * (rest[-1] + 1)
+
+
+def test_an_error_while_decoding_reaches_the_caller(
+    overlapped: pipeline.Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened(overlapped)
+
+    def broken(*_: object) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("the card has gone")
+
+    decode = session.showing._decode
+    monkeypatch.setattr(session.showing, "_decode", lambda *given: broken(*given) or decode(*given))
+    with pytest.raises(RuntimeError, match="the card has gone"):
+        list(session.push(VOICE))
+
+
+def test_threads_are_shared_only_where_there_are_two() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert not pipeline.share_threads("meta")
+        assert torch.get_num_threads() == 2
+        assert pipeline.share_threads("cpu")
+        assert torch.get_num_threads() == 1
+        assert not pipeline.share_threads("cpu")
+    finally:
+        torch.set_num_threads(before)
