@@ -29,7 +29,7 @@ from liveavatar.tpp.layout import parse_layout
 from liveavatar.tpp.order import StreamOrder
 from liveavatar.tpp.parts import Denoiser
 from liveavatar.tpp.sources import Piece, WholeSound
-from liveavatar.tpp.watch import Fault, Limits
+from liveavatar.tpp.watch import AwakeClock, Fault, Limits, Neighbour
 from liveavatar.tpp.workplace import EngineOptions
 from tests.liveavatar import tpp_processes as processes
 from tests.liveavatar.tiny import tiny_profile
@@ -268,6 +268,21 @@ def _start_and_wait(run: Run, note: Path) -> None:
         return processes.Forked(process)
 
     supervise(THREE, start)
+
+
+def test_time_in_which_the_machine_slept_is_nobodys_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour's sleep between two looks; then a neighbour that really is silent for 3 s of looks."""
+    now = [100.0]
+    monkeypatch.setattr("liveavatar.tpp.watch.time.monotonic", lambda: now[0])
+    neighbour = Neighbour(AwakeClock())
+    assert neighbour.silence_s({"number": 1}) == 0.0
+    now[0] += 3600
+    assert neighbour.silence_s({"number": 1}) == pytest.approx(0.25)
+    for _ in range(12):
+        now[0] += 0.25
+        silence_s = neighbour.silence_s({"number": 1})
+    assert silence_s == pytest.approx(3.25)
+    assert neighbour.silence_s({"number": 2}) == 0.0
 
 
 # -------------------------------------------------------------------------------------------------------------- starting
