@@ -77,9 +77,12 @@ class AwakeClock:
 class Watch:
     """A process's own state, as its threads tell it, and the pipeline's, as the board tells it."""
 
-    def __init__(self, role: Role, stages: list[str], limits: Limits, keeper: int | None = 0) -> None:
-        """stages: names by rank. keeper: the rank that keeps the board, None: whoever started the processes does."""
-        self.role, self.stages, self.limits, self.keeper = role, stages, limits, keeper
+    def __init__(
+        self, role: Role, stages: list[str], limits: Limits, keeper: int | None = 0, starter: int | None = None
+    ) -> None:
+        """stages: names by rank. keeper: the rank that keeps the board, None: whoever started the processes does. starter:
+        the process that did, where it is known."""
+        self.role, self.stages, self.limits, self.keeper, self.starter = role, stages, limits, keeper, starter
         self.clock = AwakeClock()
         self.fault: Fault | None = None
         self.has_claimed = False
@@ -151,7 +154,8 @@ class Watch:
                 self._lost_board(_first_line(error))
             except Exception as error:
                 self.found(self.role.rank, f"cannot watch any more: {type(error).__name__}: {error}")
-            if os.getppid() != parent:
+            # A starter that went before this process looked for the first time has left it with another parent.
+            if os.getppid() != parent or (self.starter is not None and not _exists(self.starter)):
                 self.found(self.role.rank, "was left alone: what started it is gone")
             self._turn_s = self.clock.now()
             if self.fault is not None:
@@ -224,6 +228,16 @@ class Neighbour:
         if beat is None or beat["number"] != self._number:
             self._number, self._since = None if beat is None else beat["number"], now
         return now - self._since
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _first_line(error: BaseException) -> str:

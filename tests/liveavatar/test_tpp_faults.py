@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ import pytest
 
 from liveavatar.config import ProfileConfig, nano
 from liveavatar.output import kept_by_killed
+from liveavatar.tpp.board import local_board
 from liveavatar.tpp.delivery import ToFile
 from liveavatar.tpp.engine import Engine
 from liveavatar.tpp.launch import Outcome, popen_start, supervise
@@ -29,7 +31,7 @@ from liveavatar.tpp.layout import parse_layout
 from liveavatar.tpp.order import StreamOrder
 from liveavatar.tpp.parts import Denoiser
 from liveavatar.tpp.sources import Piece, WholeSound
-from liveavatar.tpp.watch import AwakeClock, Fault, Limits, Neighbour
+from liveavatar.tpp.watch import AwakeClock, Fault, Limits, Neighbour, Watch
 from liveavatar.tpp.workplace import EngineOptions
 from tests.liveavatar import tpp_processes as processes
 from tests.liveavatar.tiny import tiny_profile
@@ -252,6 +254,19 @@ def test_processes_whose_starter_is_gone_end_by_themselves(tmp_path: Path) -> No
     while any(map(is_alive, started)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(is_alive, started))
+
+
+def test_a_starter_that_went_before_anybody_looked_is_missed_too() -> None:
+    gone = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    gone.wait()
+    watch = Watch(THREE.roles[0], NAMES, Limits(grace_s=600.0), starter=gone.pid)
+    watch.start(local_board(), local_board())
+    deadline = time.monotonic() + START_S
+    while watch.fault is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    watch.over()
+    assert watch.fault is not None
+    assert watch.fault.cause == "was left alone: what started it is gone"
 
 
 def _start_and_wait(run: Run, note: Path) -> None:
