@@ -21,6 +21,7 @@ from typing import Protocol
 from liveavatar.tpp.layout import Layout
 from liveavatar.tpp.watch import Fault
 
+STARTER = "LIVEAVATAR_TPP_STARTER"  # whose end is the end of all
 REPORT = "LIVEAVATAR_TPP_REPORT"  # the file descriptor on which a process tells its launcher of a fault
 LOOK_S = 0.05
 TELL_AFTER_S = 1.0  # by then the other processes have noticed by themselves, or are told
@@ -127,6 +128,7 @@ def _environments(devices: int) -> Iterator[dict[str, str]]:
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
             "OMP_NUM_THREADS": threads,
+            STARTER: str(os.getpid()),
             **loopback,
         }
 

@@ -98,7 +98,7 @@ class Inbox:
     def _receive(self) -> None:
         while (buffer := self._free.get()) is not None:
             begin = time.perf_counter()
-            self.watch.receiving_since = time.monotonic()
+            self.watch.receiving_since = self.watch.clock.now()
             try:
                 self.transfer(buffer)
             except RuntimeError as error:
@@ -158,7 +158,7 @@ class Outbox:
         while (item := self._full.get()) is not None:
             buffer, block, trace = item
             begin = time.perf_counter()
-            self.watch.sending_since = time.monotonic()
+            self.watch.sending_since = self.watch.clock.now()
             try:
                 self.transfer(buffer)
             except RuntimeError as error:

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from liveavatar.tpp.board import Board, local_board
+from liveavatar.tpp.launch import STARTER
 from liveavatar.tpp.layout import Layout, Role
 
 MEET_TIMEOUT = timedelta(minutes=10)  # until the last process has started
@@ -23,7 +24,8 @@ FOR_EVER = timedelta(days=365)  # a viewer may pause a stream for any time; faul
 class Rendezvous:
     """Where this process stands among all, and where they meet.
 
-    has_host: the meeting point is kept by whoever started the processes, not by rank 0.
+    has_host: the meeting point is kept by whoever started the processes, not by rank 0. starter: its process, where it is
+    known.
     """
 
     rank: int
@@ -32,6 +34,7 @@ class Rendezvous:
     address: str
     port: int
     has_host: bool = False
+    starter: int | None = None
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Rendezvous | None:
@@ -48,6 +51,7 @@ class Rendezvous:
             address=environment["MASTER_ADDR"],
             port=int(environment["MASTER_PORT"]),
             has_host=environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
+            starter=int(environment[STARTER]) if STARTER in environment else None,
         )
 
 
@@ -56,7 +60,7 @@ class Membership:
     """This process among the others.
 
     boards: makes connections to the board, one per thread that waits. keeper: the rank that keeps the board; None: whoever
-    started the processes does.
+    started the processes does. starter: the process that did, where it is known.
     """
 
     role: Role
@@ -65,6 +69,7 @@ class Membership:
     groups: Mapping[int, tuple[dist.ProcessGroup, dist.ProcessGroup]]
     is_alone: bool
     keeper: int | None = 0
+    starter: int | None = None
 
     @property
     def stage_groups(self) -> tuple[dist.ProcessGroup, dist.ProcessGroup]:
@@ -108,6 +113,7 @@ def join(layout: Layout, rendezvous: Rendezvous, device: torch.device) -> Member
         groups=_stage_groups(layout, device),
         is_alone=False,
         keeper=None if rendezvous.has_host else 0,
+        starter=rendezvous.starter,
     )
 
 

@@ -17,6 +17,7 @@ from liveavatar.tpp.board import Board
 from liveavatar.tpp.layout import Role
 
 BEAT_S = 0.25
+ASLEEP_S = 2.0  # threads that look every BEAT_S and have not looked for so long were not running
 FAULT = "fault"
 
 
@@ -55,12 +56,34 @@ class StageFaultError(RuntimeError):
         self.fault = fault
 
 
+class AwakeClock:
+    """Seconds in which this process ran. Some thread must ask every BEAT_S.
+
+    A machine that is suspended, or a process that is stopped and goes on, must not take its neighbours' silence for death.
+    """
+
+    def __init__(self) -> None:
+        self._last, self._asleep_s, self._lock = time.monotonic(), 0.0, threading.Lock()
+
+    def now(self) -> float:
+        """A reading; only differences mean anything."""
+        with self._lock:
+            read = time.monotonic()
+            passed, self._last = read - self._last, read
+            self._asleep_s += max(0.0, passed - BEAT_S) if passed > ASLEEP_S else 0.0
+            return read - self._asleep_s
+
+
 class Watch:
     """A process's own state, as its threads tell it, and the pipeline's, as the board tells it."""
 
-    def __init__(self, role: Role, stages: list[str], limits: Limits, keeper: int | None = 0) -> None:
-        """stages: names by rank. keeper: the rank that keeps the board, None: whoever started the processes does."""
-        self.role, self.stages, self.limits, self.keeper = role, stages, limits, keeper
+    def __init__(
+        self, role: Role, stages: list[str], limits: Limits, keeper: int | None = 0, starter: int | None = None
+    ) -> None:
+        """stages: names by rank. keeper: the rank that keeps the board, None: whoever started the processes does. starter:
+        the process that did, where it is known."""
+        self.role, self.stages, self.limits, self.keeper, self.starter = role, stages, limits, keeper, starter
+        self.clock = AwakeClock()
         self.fault: Fault | None = None
         self.has_claimed = False
         self.stopped: set[int] = set()  # streams whose viewer has left
@@ -70,7 +93,7 @@ class Watch:
         self.on_beat: Callable[[Board], None] = lambda board: None  # work from time to time that must not wait long
         self.on_end: Callable[[Fault], object] = lambda fault: None  # last words of a process that cannot end by itself
         self._working: tuple[str, float, float] | None = None  # what, since when, for how long it may
-        self._turn_s = time.monotonic()  # when the watching thread was last free
+        self._turn_s = self.clock.now()  # when the watching thread was last free
         self._is_over = threading.Event()
         self._found = threading.Event()
 
@@ -83,7 +106,7 @@ class Watch:
 
     def works_on(self, what: str, patience: float = 1.0) -> None:
         """The process's main thread begins a piece of work that must end within `patience` times `stall_s`."""
-        self._working = (what, time.monotonic(), patience * self.limits.stall_s)
+        self._working = (what, self.clock.now(), patience * self.limits.stall_s)
 
     def rests(self) -> None:
         """It waits, for as long as it takes."""
@@ -119,7 +142,7 @@ class Watch:
         return held
 
     def _run(self, board: Board) -> None:
-        parent, seen, beats = os.getppid(), Neighbour(), 0
+        parent, seen, beats = os.getppid(), Neighbour(self.clock), 0
         watched = (self.role.rank + 1) % len(self.stages)
         while not self._is_over.is_set():
             try:
@@ -131,24 +154,25 @@ class Watch:
                 self._lost_board(_first_line(error))
             except Exception as error:
                 self.found(self.role.rank, f"cannot watch any more: {type(error).__name__}: {error}")
-            if os.getppid() != parent:
+            # A starter that went before this process looked for the first time has left it with another parent.
+            if os.getppid() != parent or (self.starter is not None and not _exists(self.starter)):
                 self.found(self.role.rank, "was left alone: what started it is gone")
-            self._turn_s = time.monotonic()
+            self._turn_s = self.clock.now()
             if self.fault is not None:
                 return
             self._found.wait(BEAT_S)
 
     def _guard(self) -> None:
         """Watches the watching thread, which waits for ever for a board whose keeper stands still; and ends the process."""
-        self._turn_s = time.monotonic()
+        self._turn_s = self.clock.now()
         while self.fault is None and not self._is_over.wait(BEAT_S):
-            if time.monotonic() - self._turn_s > self.limits.silence_s + BEAT_S:
+            if self.clock.now() - self._turn_s > self.limits.silence_s + BEAT_S:
                 self._lost_board(f"nobody has reached it for {self.limits.silence_s:g} s")
         if self.fault is not None:
             self._end_by_force()
 
     def _beat(self, board: Board, number: int) -> None:
-        now, since = time.monotonic(), self.sending_since  # another thread's: read once
+        now, since = self.clock.now(), self.sending_since  # another thread's: read once
         sending_s = None if since is None else now - since
         board.put(f"beat/{self.role.rank}", {"number": number, "sending_s": sending_s})
         what, begin, limit_s = self._working or ("", now, 0.0)
@@ -170,7 +194,7 @@ class Watch:
     def _look_upstream(self, board: Board) -> None:
         """A block that was sent long ago, while this process was ready for it, is stuck between the two."""
         source, since = self.role.source, self.receiving_since
-        if source is None or since is None or time.monotonic() - since < self.limits.stall_s:
+        if source is None or since is None or self.clock.now() - since < self.limits.stall_s:
             return
         beat = board.get(f"beat/{source}") if board.has(f"beat/{source}") else {}
         if (beat.get("sending_s") or 0) > self.limits.stall_s:
@@ -193,16 +217,27 @@ class Watch:
 class Neighbour:
     """How long another process's sign of life has not changed."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: AwakeClock) -> None:
+        self._clock = clock
         self._number: Any = None
-        self._since = time.monotonic()
+        self._since = clock.now()
 
     def silence_s(self, beat: dict[str, Any] | None) -> float:
         """Seconds, given its newest sign; one that never gave any is still starting."""
-        now = time.monotonic()
+        now = self._clock.now()
         if beat is None or beat["number"] != self._number:
             self._number, self._since = None if beat is None else beat["number"], now
         return now - self._since
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _first_line(error: BaseException) -> str:

@@ -57,7 +57,8 @@ class Workplace:
         self.membership, self.role, self.layout = membership, membership.role, membership.layout
         self.device, self.options = device, options
         self.board: Board = membership.boards()
-        self.watch = Watch(self.role, [role.name for role in self.layout.roles], options.limits, membership.keeper)
+        names = [role.name for role in self.layout.roles]
+        self.watch = Watch(self.role, names, options.limits, membership.keeper, membership.starter)
         self.trace = Trace(self.role.rank, self.role.stage.name)
         self.rollout_type = options.rollout_type
         self.inbox: Inbox | None = None

@@ -143,6 +143,7 @@ def test_a_rendezvous_is_what_torchrun_has_set() -> None:
     assert Rendezvous.of(given) == Rendezvous(3, 5, 1, "host", 29500)
     hosted = given | {"TORCHELASTIC_USE_AGENT_STORE": "True"}
     assert Rendezvous.of(hosted) == Rendezvous(3, 5, 1, "host", 29500, has_host=True)
+    assert Rendezvous.of(given | {"LIVEAVATAR_TPP_STARTER": "7"}) == Rendezvous(3, 5, 1, "host", 29500, starter=7)
     assert Rendezvous.of({}) is None
     with pytest.raises(ValueError, match="start the processes with torchrun"):
         Rendezvous.of({"RANK": "0", "WORLD_SIZE": "2"})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ import pytest
 
 from liveavatar.config import ProfileConfig, nano
 from liveavatar.output import kept_by_killed
+from liveavatar.tpp.board import local_board
 from liveavatar.tpp.delivery import ToFile
 from liveavatar.tpp.engine import Engine
 from liveavatar.tpp.launch import Outcome, popen_start, supervise
@@ -29,7 +31,7 @@ from liveavatar.tpp.layout import parse_layout
 from liveavatar.tpp.order import StreamOrder
 from liveavatar.tpp.parts import Denoiser
 from liveavatar.tpp.sources import Piece, WholeSound
-from liveavatar.tpp.watch import Fault, Limits
+from liveavatar.tpp.watch import AwakeClock, Fault, Limits, Neighbour, Watch
 from liveavatar.tpp.workplace import EngineOptions
 from tests.liveavatar import tpp_processes as processes
 from tests.liveavatar.tiny import tiny_profile
@@ -254,6 +256,19 @@ def test_processes_whose_starter_is_gone_end_by_themselves(tmp_path: Path) -> No
     assert not any(map(is_alive, started))
 
 
+def test_a_starter_that_went_before_anybody_looked_is_missed_too() -> None:
+    gone = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    gone.wait()
+    watch = Watch(THREE.roles[0], NAMES, Limits(grace_s=600.0), starter=gone.pid)
+    watch.start(local_board(), local_board())
+    deadline = time.monotonic() + START_S
+    while watch.fault is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    watch.over()
+    assert watch.fault is not None
+    assert watch.fault.cause == "was left alone: what started it is gone"
+
+
 def _start_and_wait(run: Run, note: Path) -> None:
     import multiprocessing as mp
     from multiprocessing.connection import Connection
@@ -268,6 +283,21 @@ def _start_and_wait(run: Run, note: Path) -> None:
         return processes.Forked(process)
 
     supervise(THREE, start)
+
+
+def test_time_in_which_the_machine_slept_is_nobodys_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour's sleep between two looks; then a neighbour that really is silent for 3 s of looks."""
+    now = [100.0]
+    monkeypatch.setattr("liveavatar.tpp.watch.time.monotonic", lambda: now[0])
+    neighbour = Neighbour(AwakeClock())
+    assert neighbour.silence_s({"number": 1}) == 0.0
+    now[0] += 3600
+    assert neighbour.silence_s({"number": 1}) == pytest.approx(0.25)
+    for _ in range(12):
+        now[0] += 0.25
+        silence_s = neighbour.silence_s({"number": 1})
+    assert silence_s == pytest.approx(3.25)
+    assert neighbour.silence_s({"number": 2}) == 0.0
 
 
 # -------------------------------------------------------------------------------------------------------------- starting
