@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from evalkit.experiments import (
     DOWN,
+    OFFLINE,
+    PREDICTED,
     SCENARIOS,
     UP,
     ZERO,
@@ -284,7 +286,7 @@ def everything() -> Experiment:
         metrics=_joined(part.metrics for part in parts),
         tables=tuple(tables.values()),
         optional_methods=_joined(part.optional_methods for part in parts),
-        speed=SpeedProtocol(scenarios=_joined(part.speed.scenarios for part in parts if part.speed is not None)),
+        speed=SpeedProtocol(scenarios=(OFFLINE, PREDICTED)),
         positions=max(part.positions for part in parts),
     )
 
