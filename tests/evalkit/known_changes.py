@@ -118,9 +118,9 @@ def shaken(frames: np.ndarray, degree: float) -> np.ndarray:
 
 
 def flashing(frames: np.ndarray, degree: float) -> np.ndarray:
-    """Brightness alternates by up to 20 levels."""
+    """Brightness alternates by up to a fifth."""
     sign = np.where(np.arange(len(frames)) % 2, 1, -1)[:, None, None, None]
-    return clipped(frames * 0.7 + 40 + 20 * degree * sign)
+    return clipped(frames * (1 + 0.2 * degree * sign))
 
 
 def clipped(values: np.ndarray) -> np.ndarray:

@@ -177,7 +177,7 @@ def test_motion_knows_still_slow_and_lively(ladder: Ladder, truths: list[Truth])
 
 def test_jerk_and_flicker_rise_with_what_they_are_named_after(ladder: Ladder) -> None:
     falls([-value for value in ladder.clip_scores("jerk", "shuffled")], 0.02, 0.5)
-    falls([-value for value in ladder.clip_scores("flicker", "flashing")], 2.0, 15.0)
+    falls([-value for value in ladder.clip_scores("flicker", "flashing")], 5.0, 20.0)
 
 
 def scene(offsets: np.ndarray, height: int = 128, width: int = 96) -> np.ndarray:
