@@ -181,8 +181,8 @@ def _declared(content: object) -> Iterator[tuple[str, str]]:
     if isinstance(content.get("file"), str) and isinstance(content.get("sha256"), str):
         yield content["file"], content["sha256"]
     for name, one in content.items():
-        if isinstance(one, dict) and name.endswith(".safetensors") and isinstance(one.get("sha256"), str):
-            yield name, one["sha256"]
+        if isinstance(one, dict) and isinstance(one.get("sha256"), str) and "file" not in one:
+            yield name.removesuffix(".safetensors") + ".safetensors", one["sha256"]
         yield from _declared(one)
 
 

@@ -32,6 +32,8 @@ SOUND_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus", *VID
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 NEEDS_MORE = ("mouth_correlation", "lip_closure")
 """Metrics that need a truth no folder has."""
+ON_REQUEST = ("sync_c_wholeframe", "sync_d_wholeframe", "fvd_one_clip")
+"""Variants for comparison with publications that used them: scored when named."""
 DONE, FAILED = "done", "failed"
 Progress = Callable[[int, int, str], None]
 """Called with (videos done, videos in all, name)."""
@@ -196,7 +198,7 @@ def chosen_metrics(job: FolderJob) -> list[MetricInfo]:
     """What can be measured here, or exactly what was asked for; EvalkitError when an asked-for metric cannot."""
     from evalkit.metrics import registry
 
-    names = list(job.metrics) or [name for name in registry.metric_names() if name not in NEEDS_MORE]
+    names = list(job.metrics) or [name for name in registry.metric_names() if name not in (*NEEDS_MORE, *ON_REQUEST)]
     infos = []
     for name in names:
         metric = measures.get_metric(name, job.setup)

@@ -148,9 +148,11 @@ def extractor_version(metric: str, extractor: str, setup: MetricSetup = NANO) ->
 
 
 def backbone_label(backbone: Mapping[str, Any]) -> str | None:
-    """Short text for a table header: name and the first digits of the weights' digest."""
+    """Short text for a table header: name and the first digits of the weights' digest; "pixels" where none is needed."""
     if not backbone:
         return None
+    if backbone.get("kind") == "none":
+        return "pixels"
     mark = str(backbone.get("digest") or "")[:12]
     return f"{backbone['name']}@{mark}" if mark else str(backbone["name"])
 

@@ -69,7 +69,7 @@ def summary_lines(result: FolderScores, out: Path) -> list[str]:
         count = f"{row['n']}/{row['of']}"
         lines.append(
             f"{row['metric']:18} {ARROWS.get(row['direction'], ''):5} {value:>9}  {interval:19} {count:>7}  "
-            f"{row['backbone'] or 'pixels'}{note}"
+            f"{row['backbone']}{note}"
         )
     lines += [f"failed: {one.clip}: {one.error}" for one in result.clips if one.status == FAILED]
     if any(info.backbone.get("kind") == "nano" for info in result.metrics):

@@ -44,11 +44,12 @@ def blur(frames: np.ndarray, degree: float) -> np.ndarray:
         return frames
     offsets = np.arange(-8, 9)
     kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel /= kernel.sum()
+    kernel = (kernel / kernel.sum()).astype(np.float32)
     out = frames.astype(np.float32)
     for axis in (1, 2):
         padded = np.pad(out, [(8, 8) if dim == axis else (0, 0) for dim in range(4)], mode="edge")
-        slices = [np.take(padded, np.arange(shift, shift + out.shape[axis]), axis) for shift in range(17)]
+        size = out.shape[axis]
+        slices = [padded[(slice(None),) * axis + (slice(shift, shift + size),)] for shift in range(17)]
         out = sum(weight * part for weight, part in zip(kernel, slices, strict=True))  # type: ignore[assignment]
     return out.round().astype(np.uint8)
 
@@ -118,9 +119,9 @@ def shaken(frames: np.ndarray, degree: float) -> np.ndarray:
 
 
 def flashing(frames: np.ndarray, degree: float) -> np.ndarray:
-    """Brightness alternates by up to 20 levels."""
+    """Brightness alternates by up to a fifth."""
     sign = np.where(np.arange(len(frames)) % 2, 1, -1)[:, None, None, None]
-    return clipped(frames * 0.7 + 40 + 20 * degree * sign)
+    return clipped(frames * (1 + 0.2 * degree * sign))
 
 
 def clipped(values: np.ndarray) -> np.ndarray:

@@ -142,6 +142,7 @@ def test_nano_sync_offset_finds_every_delay_within_one_frame(truths: list[Truth]
 
 
 def test_sync_falls_as_more_of_the_voice_is_anothers(truths: list[Truth]) -> None:
+    """Down to chance, which two thirds of another's voice reach: a wholly foreign one reads the same."""
     means = {"sync_c": [], "sync_d": []}
     for share in (0.0, 0.34, 0.67, 1.0):
         values: dict[str, list[float]] = {name: [] for name in means}
@@ -154,8 +155,9 @@ def test_sync_falls_as_more_of_the_voice_is_anothers(truths: list[Truth]) -> Non
                 found.append(get_metric(name).score(arrays, truth.sample).value)
         for name, found in values.items():
             means[name].append(float(np.mean(found)))
-    falls(means["sync_c"], 0.4, 4.0)
-    falls([-value for value in means["sync_d"]], 0.4, 4.0)
+    for values in (means["sync_c"], [-value for value in means["sync_d"]]):
+        falls(values[:3], 1.2, 4.0)
+        assert abs(values[3] - values[2]) < 0.5
 
 
 def test_a_mouth_that_stands_still_does_not_follow_the_truth(ladder: Ladder) -> None:
@@ -175,7 +177,7 @@ def test_motion_knows_still_slow_and_lively(ladder: Ladder, truths: list[Truth])
 
 def test_jerk_and_flicker_rise_with_what_they_are_named_after(ladder: Ladder) -> None:
     falls([-value for value in ladder.clip_scores("jerk", "shuffled")], 0.02, 0.5)
-    falls([-value for value in ladder.clip_scores("flicker", "flashing")], 2.0, 15.0)
+    falls([-value for value in ladder.clip_scores("flicker", "flashing")], 5.0, 20.0)
 
 
 def scene(offsets: np.ndarray, height: int = 128, width: int = 96) -> np.ndarray:
