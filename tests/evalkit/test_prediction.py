@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from evalkit.generator import GeneratorSetup
@@ -51,13 +49,13 @@ def test_a_method_without_a_layout_is_not_predicted(name: str) -> None:
         get_method(name).predicted("nano", 1)
 
 
-def test_times_are_measured_here() -> None:
-    setup: dict[str, Any] = {"weights": "random-tiny"}
+@pytest.mark.parametrize(("name", "size"), [("nano", ""), ("s2v-14b", "48x64")])
+def test_times_are_measured_here(name: str, size: str) -> None:
     method: Method = get_method("live_avatar")
-    method.configure(GeneratorSetup(**setup))
-    found = method.predicted("nano", 2)
+    method.configure(GeneratorSetup("random-tiny", size=size))
+    found = method.predicted(name, 1)
     assert found["t_dit"] > 0
     assert found["t_vae"] > 0
     slowest = max(found["t_dit"], found["t_vae"])
-    assert found["fps_predicted"] <= profile("nano").block_frames / slowest * 1.01
+    assert found["fps_predicted"] <= profile(name).block_frames / slowest * 1.01
     assert 0 < found["busy_share"] <= 1
