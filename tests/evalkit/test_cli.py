@@ -13,7 +13,7 @@ import pytest
 from evalkit.cli import build_parser
 from tests.evalkit.evalkit_bench import PLUGIN, evalkit, run_fakes
 
-VERBS = ("list", "plan", "doctor", "run", "status", "score", "table", "compare", "report", "verify")
+VERBS = ("list", "plan", "doctor", "run", "status", "score", "table", "compare", "report", "verify", "study")
 
 
 def test_help_answers_within_a_second() -> None:

@@ -47,6 +47,25 @@ def test_controls_stand_apart_and_rivals_without_adapter_are_grey(run_folder: Pa
     assert all(row.is_ghost for row in table.groups[2][1])
 
 
+def test_schemes_are_a_group_apart_from_systems_and_ticks_are_ticks(tmp_path: Path) -> None:
+    kinds = {"ours": "system", "paradigm:a": "paradigm", "paradigm:b": "paradigm", "a": "rival"}
+    methods = [{"name": name, "kind": kind} for name, kind in kinds.items()]
+    metrics = [{"name": "m", "direction": "up", "unit": "yes/no"}]
+    definition = {"name": "x", "methods": methods, "metrics": metrics, "datasets": [{"name": "d"}]}
+    (tmp_path / "table").mkdir()
+    (tmp_path / "experiment.json").write_text(json.dumps(definition), "utf-8")
+    cells = [_cell("ours", 1.0, None) | {"paper": 1.0}, _cell("paradigm:a", 0.0, None)]
+    cells += [{"table": "t", "dataset": "d", "metric": "m", "method": name, "value": None, "reason": "why"}
+              for name in ("paradigm:b", "a")]  # fmt: skip
+    (tmp_path / "table/cells.json").write_text(json.dumps(cells), "utf-8")
+    (table,) = tables.summary_tables(data.load(tmp_path))
+    labels, groups = zip(*table.groups, strict=True)
+    assert [[row.method.name for row in rows] for rows in groups] == [["ours"], ["paradigm:a", "paradigm:b"], ["a"]]
+    assert "never their systems" in labels[1]
+    assert [row.is_ghost for rows in groups for row in rows] == [False, False, True, True]
+    assert [groups[0][0].cells[0].value, groups[0][0].cells[0].paper, groups[1][0].cells[0].value] == ["✓", "✓", "✗"]
+
+
 def _cell(method: str, value: float, half: float | None) -> dict:
     bounds = {} if half is None else {"low": value - half, "high": value + half}
     return {"table": "t", "dataset": "d", "metric": "m", "method": method, "value": value, **bounds}
