@@ -9,8 +9,6 @@ from evalkit.catalogue_rivals import NOT_SET_UP, PARADIGM_METHODS, PARADIGM_ROWS
 from evalkit.experiments import (
     DOWN,
     NEITHER,
-    OFFLINE,
-    PREDICTED,
     SCENARIOS,
     UP,
     ZERO,

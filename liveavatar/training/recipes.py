@@ -183,7 +183,7 @@ def nano_stage2() -> Recipe:
     return Recipe(
         "stage2", steps=1100, batch=8, rate=5e-5, final_rate=1e-5, critic_rate=1e-4, warmup=20, betas=(0.0, 0.999),
         weight_decay=0.0, ema=0.99, product_every=5, critic_first=50, evaluate_every=100, log_every=10, keeps_averages=True,
-        options=DistillOptions(SelfForcingOptions(transition="euler"), score_range=(0.05, 0.98)),
+        options=DistillOptions(SelfForcingOptions(transition="euler"), guidance=1.5, score_range=(0.05, 0.98)),
     )  # fmt: skip
 
 
