@@ -18,10 +18,18 @@ FID, FVD = Column("fid", "FID", DOWN), Column("fvd", "FVD", DOWN)
 FPS = Column("fps", "FPS", UP, unit="frames/s")
 TRUTH = Row("truth", "Truth", "control")
 OURS = Row("live_avatar", "Live Avatar (ours)")
+SHORT, MINUTE = ("genbench_short",), ("genbench_minute",)
+SHORT_SPEED = SpeedProtocol(name="short", dataset=SHORT[0], clip_s=4.8, min_blocks=24)
+"""The others' speed is read from their clips of the same set."""
 
 
 def _experiment(
-    name: str, title: str, columns: tuple[Column, ...], rows: tuple[Row, ...], datasets: tuple[str, ...], has_speed: bool
+    name: str,
+    title: str,
+    columns: tuple[Column, ...],
+    rows: tuple[Row, ...],
+    datasets: tuple[str, ...],
+    speed: SpeedProtocol | None = None,
 ) -> Experiment:
     return Experiment(
         name=name,
@@ -30,7 +38,7 @@ def _experiment(
         datasets=datasets,
         metrics=tuple(column.metric for column in columns if column is not FPS),
         tables=(Table(name, title, columns, rows, datasets),),
-        speed=SpeedProtocol(dataset=datasets[0]) if has_speed else None,
+        speed=speed,
     )
 
 
@@ -38,7 +46,9 @@ def _experiment(
 def minute() -> Experiment:
     """The shipped weights on a minute of speech each: sixteen pictures of all styles and compositions, beside the truth."""
     columns = (SYNC_C, DINO_S, MOUTH, CLOSURE, SHARPNESS, SHARPNESS_DRIFT, COLOUR_SHIFT, CHANGE, BORDER, FPS)
-    return _experiment("minute", "A minute of each picture and voice", columns, (OURS, TRUTH), ("genbench_minute",), True)
+    return _experiment(
+        "minute", "A minute of each picture and voice", columns, (OURS, TRUTH), MINUTE, SpeedProtocol(dataset=MINUTE[0])
+    )
 
 
 @experiment
@@ -51,7 +61,7 @@ def distillation() -> Experiment:
         Row("live_avatar", "Distilled, 4 steps (ours)"),
         TRUTH,
     )
-    return _experiment("distillation", "What distillation buys", columns, rows, ("genbench_short",), True)
+    return _experiment("distillation", "What distillation buys", columns, rows, SHORT, SHORT_SPEED)
 
 
 @experiment
@@ -65,7 +75,7 @@ def ingredients() -> Experiment:
         OURS,
     )
     datasets = ("genbench_minute", "genbench_outside")
-    return _experiment("ingredients", "Ingredients of the stream, one left out at a time", columns, rows, datasets, False)
+    return _experiment("ingredients", "Ingredients of the stream, one left out at a time", columns, rows, datasets)
 
 
 def _steps(count: int) -> str:
