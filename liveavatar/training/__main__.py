@@ -64,6 +64,10 @@ def _parser() -> argparse.ArgumentParser:
         "--variant", action="append", default=[], metavar="NAME=DIR",
         help="export: another generator, kept as its difference from --stage1; repeatable",
     )  # fmt: skip
+    parser.add_argument(
+        "--blend", default="", metavar="DIR=SHARE",
+        help="export: this share of another generator's averaged weights, the rest from --stage1's",
+    )  # fmt: skip
     parser.add_argument("--steps", type=int, help="steps instead of the recipe's")
     parser.add_argument("--batch", type=int, help="batch instead of the recipe's")
     parser.add_argument("--compiled", action="store_true", help="compile transformer blocks: faster, needs a C++ compiler")
@@ -77,6 +81,14 @@ def _need(args: argparse.Namespace, *names: str) -> None:
     missing = [f"--{name}" for name in names if getattr(args, name) is None]
     if missing:
         sys.exit(f"{args.verb} needs {', '.join(missing)}; see --help")
+
+
+def _blend(text: str) -> tuple[Path, float] | None:
+    folder, _, share = text.rpartition("=")
+    try:
+        return (Path(folder), float(share)) if text else None
+    except ValueError:
+        sys.exit(f"--blend {text}: give DIR=SHARE, such as {folder or 'runs/stage1'}=0.5")
 
 
 def main() -> None:
@@ -110,7 +122,7 @@ def main() -> None:
         _prepare_clips(args)
     elif args.verb == "export":
         variants = {name: Path(folder) for name, _, folder in (given.partition("=") for given in args.variant)}
-        stages.export(args.codec, args.light, args.stage1, args.weights, variants)
+        stages.export(args.codec, args.light, args.stage1, args.weights, variants, _blend(args.blend))
     elif args.verb == "export-adapter":
         stages.export_adapter(args.stage1, args.weights)
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from liveavatar.checkpoints.store import MANIFEST, VARIED, open_weights, write_weights
 from liveavatar.checkpoints.variants import difference
@@ -231,12 +231,23 @@ def prepare_clips(
     return prepare_windows(encoders, videos, latents, options, scores, prompts, part, parts).left_out
 
 
-def export(codec: Path, light: Path, stage1: Path, weights: Path, variants: dict[str, Path] | None = None) -> None:
+def export(
+    codec: Path,
+    light: Path,
+    stage1: Path,
+    weights: Path,
+    variants: dict[str, Path] | None = None,
+    blend: tuple[Path, float] | None = None,
+) -> None:
     """Averaged weights of all stages to bf16 files with a manifest: what the package ships.
 
-    variants: training folders of other generators by name, kept as what they have beyond the first.
+    variants: training folders of other generators by name, kept as what they have beyond the first. blend: another
+    training folder and the share of its weights in the generator's (between a model and what it was tuned from lie models
+    of both: Wortsman et al. 2022). Raises ValueError for a share outside 0..1.
     """
     generator = load_file(averaged(stage1))
+    if blend is not None:
+        generator = blended(generator, load_file(averaged(blend[0])), blend[1])
     parts = {"light_decoder": load_file(averaged(light)), VARIED: generator}
     parts["codec"] = dict(load_codec(codec).state_dict())
     recipes = {"codec": codec, "light_decoder": light, VARIED: stage1}
@@ -245,7 +256,21 @@ def export(codec: Path, light: Path, stage1: Path, weights: Path, variants: dict
         parts[f"{VARIED}-{name}"] = difference(generator, load_file(averaged(folder)), VARIANT_RANK)
         recipes[f"{VARIED}-{name}"] = folder
     records = {name: _record(folder) for name, folder in recipes.items()}
+    if blend is not None:
+        records[VARIED] |= {"blend": {**_record(blend[0]), "share": blend[1]}}
     write_weights(weights, "nano", parts, records)
+
+
+def blended(weights: dict[str, Tensor], others: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """`share` of the others' weights and the rest of the first's; integers are the first's."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"a blend has a share between 0 and 1, not {share:g}")
+    if weights.keys() != others.keys():
+        raise ValueError(f"no blend of different networks: {sorted(weights.keys() ^ others.keys())[:3]} are in one only")
+    return {
+        name: torch.lerp(value, others[name].to(value.dtype), share) if value.is_floating_point() else value
+        for name, value in weights.items()
+    }
 
 
 def export_adapter(folder: Path, file: Path) -> None:

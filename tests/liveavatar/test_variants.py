@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from liveavatar.checkpoints.store import VARIED, WeightsError, open_weights, write_weights
 from liveavatar.checkpoints.variants import difference, varied
+from liveavatar.training.stages import blended
 
 RANK = 2
 
@@ -67,3 +68,15 @@ def test_a_weights_folder_gives_its_variants_by_name(tmp_path: Path) -> None:
     assert torch.equal(loaded.weight, stored["weight"])
     with pytest.raises(WeightsError, match=r"no variant 'lora' of generator; it has: stage1"):
         folder.load_into(VARIED, loaded, variant="lora")
+
+
+def test_a_blend_lies_between_two_networks() -> None:
+    first = {"w": torch.tensor([0.0, 4.0]), "count": torch.tensor(3)}
+    second = {"w": torch.tensor([8.0, 0.0], dtype=torch.float64), "count": torch.tensor(7)}
+    mixed = blended(first, second, 0.25)
+    assert torch.equal(mixed["w"], torch.tensor([2.0, 3.0]))
+    assert mixed["count"] == 3
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        blended(first, second, 1.5)
+    with pytest.raises(ValueError, match="different networks"):
+        blended(first, {"w": second["w"]}, 0.5)
