@@ -8,6 +8,8 @@ from dataclasses import replace
 from evalkit.experiments import (
     DOWN,
     NEITHER,
+    OFFLINE,
+    PREDICTED,
     SCENARIOS,
     UP,
     ZERO,
@@ -290,7 +292,7 @@ def everything() -> Experiment:
         metrics=_joined(part.metrics for part in parts),
         tables=tuple(tables.values()),
         optional_methods=_joined(part.optional_methods for part in parts),
-        speed=SpeedProtocol(),
+        speed=SpeedProtocol(scenarios=(OFFLINE, PREDICTED)),
         positions=max(part.positions for part in parts),
     )
 

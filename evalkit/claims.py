@@ -55,6 +55,8 @@ def _rows(results: Results, table: Table, paired: Stats, cells: Stats) -> Iterat
     reference = results.definition.reference
     for dataset in table.datasets:
         for column in table.columns:
+            if column.direction not in SIGNS:
+                continue  # a count claims nothing
             ours = paper_value(table.paper_table, dataset, reference, column.metric)
             for row in table.rows:
                 theirs = paper_value(table.paper_table, dataset, row.method, column.metric)

@@ -22,6 +22,7 @@ class MethodInfo:
     """A method as it was when the run was defined. `identity` is what its fingerprint is made of.
 
     `is_left_out`: the user's selection, not a problem, keeps it from running. `gpus`: devices that one job of it occupies.
+    `only_scenarios`: as `Method` has it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class MethodInfo:
     reason: str = ""
     is_left_out: bool = False
     gpus: int = 0
+    only_scenarios: tuple[str, ...] = ()
 
     @property
     def is_runnable(self) -> bool:
@@ -117,8 +119,12 @@ class Definition:
     selection: dict[str, Any] = field(default_factory=dict)
 
     def runnable(self) -> list[MethodInfo]:
-        """The methods that make clips in this run."""
+        """The methods that take part in this run."""
         return [method for method in self.methods if method.is_runnable]
+
+    def clip_makers(self) -> list[MethodInfo]:
+        """Those of them that make clips to be scored."""
+        return [method for method in self.runnable() if not method.only_scenarios]
 
     def measured(self) -> list[MetricInfo]:
         """The metrics that score clips in this run."""
@@ -154,7 +160,7 @@ class Definition:
         values["plugins"] = tuple(content.get("plugins", ()))
         values["generator"] = GeneratorSetup(**content.get("generator", {}))
         values["metric_setup"] = MetricSetup(**content.get("metric_setup", {}))
-        values["methods"] = tuple(MethodInfo(**one) for one in content["methods"])
+        values["methods"] = tuple(_method_from_json(one) for one in content["methods"])
         values["metrics"] = tuple(_metric_from_json(one) for one in content["metrics"])
         values["datasets"] = tuple(_dataset_from_json(one) for one in content["datasets"])
         values["tables"] = tuple(_table_from_json(one) for one in content["tables"])
@@ -218,6 +224,10 @@ def _table_from_json(content: Mapping[str, Any]) -> Table:
         paper_table=content["paper_table"],
         by_dataset=content["by_dataset"],
     )
+
+
+def _method_from_json(content: Mapping[str, Any]) -> MethodInfo:
+    return MethodInfo(**{**content, "only_scenarios": tuple(content.get("only_scenarios", ()))})
 
 
 def _metric_from_json(content: Mapping[str, Any]) -> MetricInfo:

@@ -47,6 +47,7 @@ class Table:
 
 OFFLINE, LIVE, SWITCH, SOAK, COLD = "offline", "live", "switch", "soak", "cold"
 SCENARIOS = (OFFLINE, LIVE, SWITCH, SOAK, COLD)
+PREDICTED = "predicted"
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,9 @@ class SpeedProtocol:
     others_share: the most that other processes may take of the processors, as the median over repeats.
     scenarios: offline (the whole voice at once), live (it arrives in real time, in pieces of piece_s; a player begins
     buffer_s after the first frame), switch (silence to speech and back, in real time), soak (soak_s of stream), cold (from
-    the start of a process to the first frame). is_fresh: each repeat in a process of its own, methods taking turns.
-    min_steady_s: least time in steady state over all repeats.
+    the start of a process to the first frame), predicted (not measured as a whole: what a layout over several devices should
+    reach by the times of its parts, predicted_blocks of which are measured). is_fresh: each repeat in a process of its own,
+    methods taking turns. min_steady_s: least time in steady state over all repeats.
     """
 
     name: str = "quick"
@@ -78,6 +80,7 @@ class SpeedProtocol:
     buffer_s: float = 0.0
     switches: int = 5
     soak_s: float = 600.0
+    predicted_blocks: int = 20
     probes: tuple[str, ...] = ("frames", "pictures")
 
     def asked(self, scenario: str) -> dict[str, object]:
@@ -111,6 +114,7 @@ _DECISIVE = {
     SWITCH: ("switches", "piece_s", "buffer_s"),
     SOAK: ("soak_s",),
     COLD: (),
+    PREDICTED: ("predicted_blocks",),
 }
 FULL_SPEED = SpeedProtocol(
     name="full",
@@ -212,4 +216,5 @@ def get_experiment(name: str) -> Experiment:
 
 
 def _load_catalogue() -> None:
-    import evalkit.catalogue  # noqa: F401  (imported for its registrations)
+    import evalkit.catalogue
+    import evalkit.catalogue_supplement  # noqa: F401  (both are imported for their registrations)

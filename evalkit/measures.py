@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.definition import MetricInfo
 from evalkit.errors import brief
-from evalkit.experiments import COLD, LIVE, OFFLINE, SOAK, SWITCH, Column
+from evalkit.experiments import COLD, LIVE, OFFLINE, PREDICTED, SOAK, SWITCH, Column
 from evalkit.metric_setup import NANO, MetricSetup
 
 if TYPE_CHECKING:
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SpeedColumn:
-    """A column that comes from speed records: of which scenario, and the field it shows."""
+    """A column that comes from speed records: of which scenario, and the field it shows. is_exact: always the same count."""
 
     scenario: str
     field: str
+    is_exact: bool = False
 
 
 SPEED_COLUMNS = {
@@ -44,6 +45,10 @@ SPEED_COLUMNS = {
     "soak_fps": SpeedColumn(SOAK, "fps_steady"),
     "soak_memory": SpeedColumn(SOAK, "memory_growth_mib"),
     "cold_first": SpeedColumn(COLD, "first_frame_s"),
+    "devices": SpeedColumn(PREDICTED, "devices", is_exact=True),
+    "nfe": SpeedColumn(PREDICTED, "nfe", is_exact=True),
+    "fps_predicted": SpeedColumn(PREDICTED, "fps_predicted"),
+    "ttff_predicted": SpeedColumn(PREDICTED, "ttff_predicted"),
 }
 
 

@@ -18,7 +18,11 @@ from evalkit.methods.base import CONTROL
 from evalkit.printing import TEX_ARROWS, tex
 
 FORMATS = ("paper.tex", "paper.csv")
-PAPER_SETS = {"genbench_short": "GenBench-ShortVideo", "genbench_long": "GenBench-LongVideo"}
+PAPER_SETS = {
+    "genbench_short": "GenBench-ShortVideo",
+    "genbench_long": "GenBench-LongVideo",
+    "genbench_in_domain": "GenBench-In-Domain",
+}
 Cells = Sequence[Mapping[str, Any]]
 Line = tuple[str, str, list[tuple[str, bool]]]  # set, row title, (text, is bold) per column
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalkit.definition import DatasetInfo, Definition, MethodInfo, MetricInfo, SampleInfo
-from evalkit.experiments import COLD, LIVE, OFFLINE, SOAK, SWITCH, SpeedProtocol
+from evalkit.experiments import COLD, LIVE, OFFLINE, PREDICTED, SOAK, SWITCH, SpeedProtocol
 from evalkit.fingerprint import differing_fields, digest
 from evalkit.methods.base import CONTROL, VIDEO
 from evalkit.records import DONE, FAILED, GENERATE, INVALID, SCORE, SET, SPEED, Key, Record
@@ -192,7 +192,7 @@ def video_sha256(record: Record | None) -> str:
 
 def wanted_clips(definition: Definition) -> Iterator[tuple[MethodInfo, DatasetInfo, SampleInfo, int]]:
     """Every clip that the definition's metrics look at."""
-    for method in definition.runnable():
+    for method in definition.clip_makers():
         for dataset in definition.datasets:
             for sample in dataset.samples:
                 for seed in definition.seeds:
@@ -214,7 +214,7 @@ def _positions(store: Store, definition: Definition) -> Iterable[Item]:
     sample = next((one for dataset in definition.datasets for one in dataset.samples), None)
     if sample is None or not definition.positions:
         return
-    for method in definition.runnable():
+    for method in definition.clip_makers():
         if method.kind != CONTROL:
             key = Key(GENERATE, method.name, POSITIONS, sample.id, definition.seeds[0])
             inputs = {**generate_inputs(method, sample, definition.seeds[0]), "blocks": definition.positions}
@@ -254,6 +254,8 @@ def _speeds(store: Store, definition: Definition) -> Iterable[Item]:
         # Repeats before methods: fresh processes of different methods take turns, so that a slow spell hits all alike.
         for repeat in range(1, protocol.repeats + 1) if protocol.is_fresh else (0,):
             for method in systems:
+                if method.only_scenarios and scenario not in method.only_scenarios:
+                    continue
                 key = Key(SPEED, method.name, dataset.name, scenario=protocol.record_name(scenario, repeat))
                 inputs = speed_inputs(definition, method, dataset.digest, scenario)
                 yield classify(store, key, inputs, _speed_media_s(protocol, scenario))
@@ -270,6 +272,7 @@ def _speed_media_s(protocol: SpeedProtocol, scenario: str) -> float:
         SWITCH: repeats * protocol.switches * SWITCH_PERIOD_S,
         SOAK: repeats * protocol.soak_s,
         COLD: repeats * protocol.discarded_s,
+        PREDICTED: repeats * protocol.predicted_blocks * BLOCK_MEDIA_S,
     }
     return discarded + lengths[scenario]
 
@@ -306,9 +309,9 @@ def _sets(store: Store, definition: Definition, clips: list[Item]) -> Iterable[I
                 for sample in dataset.samples
                 for seed in definition.seeds
             ]
-            for method in definition.runnable()
+            for method in definition.clip_makers()
         }
-        for method in definition.runnable():
+        for method in definition.clip_makers():
             both = sides[method.name] + sides[REAL]
             if method.name == REAL or not both:
                 continue

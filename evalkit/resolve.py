@@ -176,7 +176,8 @@ def _method(name: str, row: Row | None, selection: Selection) -> MethodInfo:
     if problem:
         return MethodInfo(name, method.title, method.kind, method.version, reason=problem)
     title = row.title if row else method.title
-    return MethodInfo(name, title, method.kind, method.version, method.identity(profile), gpus=method.gpus(profile))
+    identity, gpus = method.identity(profile), method.gpus(profile)
+    return MethodInfo(name, title, method.kind, method.version, identity, gpus=gpus, only_scenarios=method.only_scenarios)
 
 
 def _left_out(row: Row) -> MethodInfo:

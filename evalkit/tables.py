@@ -9,7 +9,7 @@ from typing import Any
 from evalkit import measures, stats
 from evalkit.comparisons import clusters_of
 from evalkit.definition import Definition, MetricInfo
-from evalkit.experiments import Column, Row, Table
+from evalkit.experiments import PREDICTED, Column, Row, Table
 from evalkit.methods.base import CONTROL
 from evalkit.paper import paper_value
 from evalkit.plan import REAL
@@ -60,7 +60,8 @@ def interval_checks(results: Results) -> list[dict[str, Any]]:
 
 def _table_cells(results: Results, table: Table) -> list[Cell]:
     rows = list(table.rows)
-    listed = {row.method for row in rows}
+    # What another table of the run has as a row is wanted there, not here.
+    listed = {row.method for one in results.definition.tables for row in one.rows}
     rows += [Row(one.name, one.title, one.kind) for one in results.definition.runnable() if one.name not in listed]
     return [
         _cell(results, table, row, dataset, column) for dataset in table.datasets for row in rows for column in table.columns
@@ -109,18 +110,23 @@ def _speed_cell(results: Results, cell: Cell) -> Cell:
         return replace(cell, status=NOT_APPLICABLE, reason="a control row is drawn, not generated")
     if protocol is None:
         return replace(cell, reason="this run measures no speed")
+    column = measures.SPEED_COLUMNS[cell.metric]
+    if info is not None and info.only_scenarios and column.scenario not in info.only_scenarios:
+        return replace(cell, status=NOT_APPLICABLE, reason=f"this row is {', '.join(info.only_scenarios)} only")
     item, record = results.speed(cell.method, cell.metric)
     if record is None:
         state, why = (item.state, item.reason) if item else ("missing", "not measured yet")
         return replace(cell, status=FAILED if state == "failed" else MISSING, reason=f"{state}: {why}")
-    outputs, field = record.outputs, measures.SPEED_COLUMNS[cell.metric].field
+    outputs, field = record.outputs, column.field
     if outputs.get("verdict") != VALID:
         return replace(cell, status=INVALID, reason=f"speed INVALID: {outputs.get('reason')}")
     count = len(outputs["repeats"])
     note = f"speed: {protocol.name}; median and range of {count} repeats on {protocol.dataset}"
+    if column.scenario == PREDICTED:
+        note = f"predicted, not measured: {outputs['repeats'][0].get('about')}; {count} repeats"
     if outputs.get(field) is None:
         return replace(cell, status=MISSING, reason=f"the speed record has no {field}")
-    low, high = outputs["range"][field]
+    low, high = (None, None) if column.is_exact else outputs["range"][field]
     return replace(cell, value=outputs[field], low=low, high=high, n=count, status=MEASURED, reason=note)
 
 

@@ -13,7 +13,7 @@ def decimal(value: object, digits: int = 2) -> str:
     measured = number(value)
     if measured is None:
         return EN_DASH
-    return f"{measured:.{digits}f}".replace("-", MINUS)
+    return f"{measured:z.{digits}f}".replace("-", MINUS)  # z: no minus before a zero
 
 
 def quoted(value: float) -> str:

@@ -133,7 +133,7 @@ SCENARIO_FIELDS = {
 
 
 def scenario_rows(run: Run) -> list[list[str]]:
-    """Live, switch, soak and cold as sentences: one row per record."""
+    """Live, switch, soak, cold and predicted as sentences: one row per record."""
     made = []
     for method, name, record in run.speed:
         scenario = str(record.get("scenario") or "")
@@ -141,6 +141,8 @@ def scenario_rows(run: Run) -> list[list[str]]:
                  if number(record.get(field)) is not None]  # fmt: skip
         if scenario == "soak":
             words = _soak_words(record)
+        if scenario == "predicted":
+            words = _predicted_words(record)
         if number(record.get("misses")) is not None:
             buffer_s = next((one.get("buffer_s") for one in record.get("repeats") or []), 0.0)
             words.append(f"{fmt.decimal(record['misses'], 0)} deadlines missed with {fmt.seconds(buffer_s)} of buffer")
@@ -163,6 +165,17 @@ def _soak_words(record: Json) -> list[str]:
         if number(record.get(field_name)) is not None:
             parts.append(f"{label} {fmt.decimal(record[field_name], 1)} {unit}".strip())
     return parts
+
+
+def _predicted_words(record: Json) -> list[str]:
+    """A rate that was not measured as a whole says so, and how it was come by."""
+    if number(record.get("fps_predicted")) is None:
+        return []
+    told = [one.get("about") for one in record.get("repeats") or [] if isinstance(one, dict)]
+    about = next((str(one) for one in told if one), "")
+    devices = fmt.decimal(record.get("devices"), 0)
+    rate = f"predicted, not measured: {fmt.decimal(record['fps_predicted'], 1)} FPS on {devices} devices"
+    return [rate, f"first frame {fmt.seconds(record.get('ttff_predicted'))}", *([about] if about else [])]
 
 
 def latency_picture(run: Run) -> plot.Picture | None:

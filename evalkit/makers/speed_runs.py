@@ -18,7 +18,8 @@ from evalkit import scenarios, speed
 from evalkit.busy import OtherWork
 from evalkit.clocks import Throttling
 from evalkit.datasets import LoadedSet
-from evalkit.experiments import COLD, LIVE, OFFLINE, SOAK, SWITCH, SpeedProtocol
+from evalkit.experiments import COLD, LIVE, OFFLINE, PREDICTED, SOAK, SWITCH, SpeedProtocol
+from evalkit.generator import configured_method
 from evalkit.jobs import WorkItem
 from evalkit.makers.base import Maker, new_record, plain_inputs
 from evalkit.makers.streams import MemorySampler
@@ -68,8 +69,9 @@ class SpeedMaker(Maker):
             SWITCH: self._switch,
             SOAK: self._soak,
             COLD: self._cold,
+            PREDICTED: self._predicted,
         }
-        if scenario != COLD:
+        if scenario not in (COLD, PREDICTED):
             self._discard(method, protocol, made)
         found: list[Repeat] = []
         for one in repeats:
@@ -247,6 +249,11 @@ class SpeedMaker(Maker):
         if "not_possible" in told:
             raise NotImplementedError(told["not_possible"])
         return {name: told[name] - begin for name in ("started_s", "loaded_s", "first_frame_s")}
+
+    def _predicted(self, method: str, number: int, protocol: SpeedProtocol) -> Repeat:
+        """From times of the parts that are measured anew for each repeat; the method itself is not loaded."""
+        configured = configured_method(method, self.definition.generator)
+        return configured.predicted(self.definition.profile, protocol.predicted_blocks)
 
     def _fps(self) -> float:
         """Playback rate of what this run generated."""

@@ -85,6 +85,8 @@ class Method(ABC):
     kind: ClassVar[str] = SYSTEM
     version: ClassVar[str] = "1"
     needs: ClassVar[str] = ""
+    only_scenarios: tuple[str, ...] = ()
+    """Not empty: it makes no clips, and takes part in these scenarios of speed alone."""
 
     def configure(self, setup: GeneratorSetup) -> None:  # noqa: B027 - only our own generator listens
         """Told before anything else is asked: where the generator's weights lie and how it is to run."""
@@ -96,6 +98,13 @@ class Method(ABC):
     def identity(self, profile: str) -> dict[str, Any]:
         """What besides name and version decides the result: options and digests of weights. No paths, no hosts."""
         return {}
+
+    def predicted(self, profile: str, blocks: int) -> dict[str, Any]:
+        """What the method's layout over several devices should reach, by the times of its parts, measured here now.
+
+        Gives `fps_predicted`, `ttff_predicted`, `devices`, `nfe`, the times, and `about`: how it was come by.
+        """
+        raise NotImplementedError(f"{self.name} has no layout over several devices whose speed could be predicted")
 
     def gpus(self, profile: str) -> int:
         """Devices that one job of it occupies, all on one machine."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import PrerequisiteMissingError
+from evalkit.experiments import PREDICTED
 from evalkit.fingerprint import digest
 from evalkit.generator import GeneratorSetup
 from evalkit.methods.base import ABLATION, SYSTEM, TIMELINE, VIDEO, Generation, Inputs, Method, Session
@@ -31,9 +32,11 @@ class LiveAvatar(Method):
     version = "1"
     needs = "nano weights (shipped), or a folder of s2v-14b's"
 
-    def __init__(self, name: str, title: str, kind: str = SYSTEM, variant: str = "", **options: Any) -> None:
-        """variant: of the shipped weights; options: of the rollout."""
-        self.name, self.title, self.variant, self.options = name, title, variant, options
+    def __init__(
+        self, name: str, title: str, kind: str = SYSTEM, variant: str = "", layout: str = "", **options: Any
+    ) -> None:
+        """variant: of the shipped weights; layout: over several devices, by name; options: of the rollout."""
+        self.name, self.title, self.variant, self.layout, self.options = name, title, variant, layout, options
         self.kind = kind  # type: ignore[misc]  # the same class serves the system and its ablations
         self.setup = GeneratorSetup()
 
@@ -77,6 +80,14 @@ class LiveAvatar(Method):
         # The type follows the device where none was asked for.
         types = [self.setup.dtype or ("" if self.setup.device == "cpu" else "bfloat16"), "fp8" if self.setup.fp8 else ""]
         return found | ({"types": types} if any(types) else {})
+
+    def predicted(self, profile: str, blocks: int) -> dict[str, Any]:
+        """See `Method.predicted`: random weights of the same sizes, each part timed as a device of its own would run it."""
+        if not self.layout:
+            return super().predicted(profile, blocks)
+        from evalkit.methods.prediction import predict
+
+        return predict(self.layout, self._rollout(profile), profile, self._size(profile), self.setup, blocks)
 
     def gpus(self, profile: str) -> int:
         """One, unless it runs on the processor or on a device that is not handed out by number."""
@@ -237,12 +248,12 @@ def _folder_problem(weights: str) -> str:
 
 def live_avatar() -> Method:
     """The system as the paper describes it."""
-    return LiveAvatar("live_avatar", "Live Avatar (ours)")
+    return LiveAvatar("live_avatar", "Live Avatar (ours)", layout="tpp")
 
 
 def clean_kv() -> Method:
     """Table 6: one cache of finished blocks instead of one per timestep."""
-    return LiveAvatar("live_avatar_clean_kv", "Clean key/value cache", ABLATION, cache="clean")
+    return LiveAvatar("live_avatar_clean_kv", "Clean key/value cache", ABLATION, layout="no-tpp", cache="clean")
 
 
 def no_aas() -> Method:
@@ -253,3 +264,25 @@ def no_aas() -> Method:
 def no_rolling_rope() -> Method:
     """Table 4: the sink keeps its first position."""
     return LiveAvatar("live_avatar_no_rolling_rope", "Without Rolling RoPE", ABLATION, rolling_rope=False)
+
+
+def sp4() -> Method:
+    """Table 3: all evaluations shared by four devices."""
+    return _predicted_only("live_avatar_sp4", "Without TPP, SP on 4 devices", "sp4", cache="clean")
+
+
+def no_vae_parallel() -> Method:
+    """Table 3: the device of the last step also decodes."""
+    return _predicted_only("live_avatar_no_vae_parallel", "Without VAE parallelism", "no-vae-parallel")
+
+
+def no_dmd() -> Method:
+    """Table 3: as many steps as the base model takes, with guidance."""
+    return _predicted_only("live_avatar_no_dmd", "Without DMD", "no-dmd")
+
+
+def _predicted_only(name: str, title: str, layout: str, **options: Any) -> Method:
+    """A row that one process cannot run as it is meant."""
+    method = LiveAvatar(name, title, ABLATION, layout=layout, **options)
+    method.only_scenarios = (PREDICTED,)
+    return method

@@ -69,8 +69,18 @@ class FakeMethod(Method):
     def identity(self, profile: str) -> dict[str, Any]:
         return {"weights": settings().get("weights", "w1")}
 
+    def predicted(self, profile: str, blocks: int) -> dict[str, Any]:
+        return {"fps_predicted": 1.5 * blocks, "devices": 5, "nfe": 4, "about": "told, not timed"}
+
     def problem(self, profile: str) -> str:
         return f"{self.name} needs weights; train them" if self.name in settings().get("blocked", []) else ""
+
+
+def fake_layout() -> FakeMethod:
+    """A row that is predicted, and makes no clips."""
+    method = FakeMethod("fake_layout", ABLATION)
+    method.only_scenarios = ("predicted",)
+    return method
 
 
 class FakeSession(Session):
@@ -260,6 +270,7 @@ register_dataset("fake_short", lambda: fake_set("fake_short", 6, 4.8))
 register_dataset("fake_long", lambda: fake_set("fake_long", 2, 24.0))
 register_method("fake", lambda: FakeMethod("fake", version=str(settings().get("version", "1"))))
 register_method("fake_other", lambda: FakeMethod("fake_other", ABLATION))
+register_method("fake_layout", fake_layout)
 register_method("fake_control", lambda: FakeMethod("fake_control", CONTROL))
 register_metric("fake_quality", AddedMetric(FakeMetric(), extract))
 
@@ -304,12 +315,15 @@ def fake_speed() -> Experiment:
         Column("switch_p50", "Switch", "down", unit="s"),
         Column("soak_fps", "Soak", "up"),
         Column("cold_first", "Cold", "down", unit="s"),
+        Column("devices", "Devices", "none", digits=0),
+        Column("fps_predicted", "FPS, predicted", "up"),
     )
-    table = Table("speed", "Speed", columns, (Row("fake", "Fake"),), ("fake_long",))
+    rows = (Row("fake", "Fake"), Row("fake_layout", "Layout"))
+    table = Table("speed", "Speed", columns, rows, ("fake_long",))
     return Experiment(
         name="fake_speed",
         title="Fake speed",
-        methods=("fake",),
+        methods=("fake", "fake_layout"),
         datasets=("fake_long",),
         metrics=(),
         tables=(table,),
@@ -322,7 +336,8 @@ def fake_speed() -> Experiment:
             clip_s=9.6,
             min_blocks=20,
             others_share=1.0,
-            scenarios=("offline", "live", "switch", "soak", "cold"),
+            scenarios=("offline", "live", "switch", "soak", "cold", "predicted"),
+            predicted_blocks=10,
             is_fresh=True,
             live_s=1.0,
             switches=1,

@@ -13,17 +13,21 @@ import pytest
 from evalkit import commands
 from evalkit.catalogue import ALL, FULL_STREAM, QUICK_STREAM, everything, table2, table4, table6, table7
 from evalkit.cli import build_parser
+from evalkit.commands import make_plan_nowhere
 from evalkit.execution import COMPLETE, WITH_FAILURES
 from evalkit.experiments import experiment_names, get_experiment
+from evalkit.measures import metric_names
 from evalkit.paper_layout import paper_table
 from evalkit.progress import Console
+from evalkit.records import SPEED
 from evalkit.resolve import Selection, resolve
 from tests.evalkit.test_compare import definition
 
 
 def test_the_papers_names_are_registered() -> None:
     names = experiment_names()
-    assert {"table2", "table4", "table6", "table7", "figure4", "figure7", "figure8", "figure9"} <= set(names)
+    assert {"table2", "table3", "table4", "table6", "table7", "table8"} <= set(names)
+    assert {"figure4", "figure7", "figure8", "figure9"} <= set(names)
     assert {"ablations", "stress", "speed", ALL} <= set(names)
     for name in names:
         assert get_experiment(name).name == name
@@ -31,11 +35,34 @@ def test_the_papers_names_are_registered() -> None:
 
 def test_everything_holds_each_table_once_and_no_stream() -> None:
     made = everything()
-    assert [table.name for table in made.tables] == ["table2", "table4", "table6"]
+    assert {table.name for table in made.tables} >= {"table2", "table3", "table4", "table6", "table8"}
+    assert len({table.name for table in made.tables}) == len(made.tables)
     assert set(made.methods) >= {*table2().methods, *table4().methods, *table6().methods}
     assert len(set(made.methods)) == len(made.methods)
     assert made.stress is None
     assert made.positions == get_experiment("figure7").positions > 0
+    assert made.speed is not None
+    assert made.speed.scenarios == ("offline", "predicted")
+
+
+def test_rows_that_are_predicted_make_no_clips_and_are_measured_in_no_process(tmp_path: Path) -> None:
+    made = resolve("table3", Selection(), tmp_path, Console(is_silent=True), build=False)
+    only = {"live_avatar_sp4", "live_avatar_no_vae_parallel", "live_avatar_no_dmd"}
+    assert {one.name for one in made.runnable() if one.only_scenarios} == only
+    assert {one.name for one in made.clip_makers()} == {"live_avatar", "live_avatar_clean_kv"}
+    speeds = [item.key for item in make_plan_nowhere(tmp_path / "none", made).of(SPEED)]
+    assert {key.method for key in speeds if key.scenario == "quick"} == {"live_avatar", "live_avatar_clean_kv"}
+    assert len([key for key in speeds if key.scenario == "quick-predicted"]) == 5
+
+
+def test_a_distance_that_no_metric_gives_says_so(tmp_path: Path) -> None:
+    made = resolve("table8", Selection(), tmp_path, Console(is_silent=True), build=False)
+    registered = set(metric_names())
+    for name in ("fid", "fvd"):
+        metric = made.metric(name)
+        assert metric is not None
+        assert metric.reason == "" if name in registered else "no metric of this name" in metric.reason
+    assert {one.name for one in made.datasets} == {"genbench_in_domain"}
 
 
 @pytest.mark.parametrize(

@@ -218,13 +218,24 @@ def test_every_scenario_gives_a_record_and_a_cell(tmp_path: Path) -> None:
     done = evalkit("run", "fake_speed", "--plugin", str(PLUGIN), "--out", str(out))
     assert done.code == 0, done.out + done.err
     names = sorted(path.name for path in (out / "records/speed/fake").iterdir())
-    kinds = ("tiny", "tiny-cold", "tiny-live", "tiny-soak", "tiny-switch")
+    kinds = ("tiny", "tiny-cold", "tiny-live", "tiny-predicted", "tiny-soak", "tiny-switch")
     assert names == sorted(f"{kind}.r{number}.json" for kind in kinds for number in (1, 2))
-    cells = {one["metric"]: one for one in evalkit("table", str(out), "--json").json()}
+    of_rows = {(one["method"], one["metric"]): one for one in evalkit("table", str(out), "--json").json()}
+    cells = {metric: cell for (method, metric), cell in of_rows.items() if method == "fake"}
     assert cells["fps"]["value"] > 0
     assert cells["fps"]["n"] == 2
     assert 0 <= cells["live_p50"]["value"] < 5
     assert cells["cold_first"]["value"] > 0
+    assert (cells["fps_predicted"]["value"], cells["fps_predicted"]["low"]) == (15.0, 15.0)
+    assert cells["fps_predicted"]["reason"].startswith("predicted, not measured: told, not timed")
+    assert (cells["devices"]["value"], cells["devices"]["low"]) == (5, None), "a count has no range"
+    assert [path.name for path in sorted((out / "records/speed/fake_layout").iterdir())] == [
+        "tiny-predicted.r1.json",
+        "tiny-predicted.r2.json",
+    ]
+    assert of_rows["fake_layout", "fps"]["status"] == "not_applicable"
+    assert of_rows["fake_layout", "fps_predicted"]["value"] == 15.0
+    assert not (out / "records/generate/fake_layout").exists(), "it makes no clips"
     offline = json.loads((out / "records/speed/fake/tiny.r1.json").read_text())
     states = {one["name"]: one["state"] for one in offline["probes"]}
     assert states == {"frames": "not checked", "pictures": "not checked", "caching": "passed", "unseen": "passed"}

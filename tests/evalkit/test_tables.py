@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.catalogue import ablations, stress, table2
+from evalkit.catalogue_supplement import table3, table8
 from evalkit.paper import PAPER_ROWS, paper_value
 from tests.evalkit.evalkit_bench import PLUGIN, evalkit, run_fakes
 
@@ -136,7 +137,7 @@ def test_table2_has_the_papers_columns_in_order_then_our_own() -> None:
 def test_paper_numbers_belong_to_rows_and_columns_that_exist() -> None:
     known = {
         (table.paper_table, dataset, row.method, column.metric)
-        for make in (table2, ablations, stress)
+        for make in (table2, table3, ablations, stress, table8)
         for table in make().tables
         for dataset in table.datasets
         for row in table.rows

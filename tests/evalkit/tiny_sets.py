@@ -1,4 +1,4 @@
-"""A plug-in for tests: the two GenBench sets with one short sample each, made by genbench as the real ones are."""
+"""A plug-in for tests: the GenBench sets with one short sample each, made by genbench as the real ones are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.datasets import SampleSet, register_dataset
-from evalkit.genbench_sets import load_genbench
+from evalkit.genbench_sets import TITLES, load_genbench
 from genbench.build import build_set
 from genbench.spec import SetSize, draw_set
 
@@ -22,5 +22,5 @@ def tiny_set(name: str) -> SampleSet:
     return SampleSet(name, name, {"quick": 1, "full": 1}, build, partial(load_genbench, name))
 
 
-for one in ("genbench_short", "genbench_long"):
+for one in TITLES:
     register_dataset(one, partial(tiny_set, one))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -186,3 +187,11 @@ def test_command_line_of_reports(run_folder: Path, tmp_path: Path, capsys: pytes
     assert str(tmp_path / "page/index.html") in printed.out
     assert "no run folder" in printed.err
     assert "quality" in build_text(run_folder).lower()
+
+
+def test_a_predicted_rate_says_that_it_is_one() -> None:
+    record = {"scenario": "predicted", "verdict": "VALID", "fps_predicted": 24.0, "ttff_predicted": 2.52, "devices": 5}
+    run = SimpleNamespace(speed=[("live_avatar", "quick-predicted", record)], methods={})
+    ((name, verdict, words, _),) = speed.scenario_rows(run)  # type: ignore[arg-type]
+    assert (name, verdict) == ("live_avatar, quick-predicted", "VALID")
+    assert words.startswith("predicted, not measured: 24.0 FPS on 5 devices; first frame 2.5 s")

@@ -131,6 +131,7 @@ def test_strips_of_frames(run_folder: Path, tmp_path: Path) -> None:
 
 def test_numbers_read_well() -> None:
     assert fmt.decimal(-0.5, 1) == "\N{MINUS SIGN}0.5"
+    assert fmt.decimal(-0.01, 1) == "0.0", "nothing is not negative"
     assert fmt.interval(1, 2, 1) == "1.0\N{EN DASH}2.0"
     assert fmt.interval(-1, 2, 0) == "\N{MINUS SIGN}1 to 2"
     assert (fmt.seconds(0.41), fmt.seconds(5), fmt.seconds(312)) == ("410 ms", "5.0 s", "5 min 12 s")
