@@ -332,9 +332,9 @@ def _sets(store: Store, definition: Definition, clips: list[Item]) -> Iterable[I
                 for sample in dataset.samples
                 for seed in definition.seeds
             ]
-            for method in definition.runnable()
+            for method in definition.clip_makers()
         }
-        for method in definition.runnable():
+        for method in definition.clip_makers():
             both = sides[method.name] + sides[REAL]
             if method.name == REAL or not both:
                 continue

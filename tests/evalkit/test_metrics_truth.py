@@ -109,7 +109,10 @@ def test_features_do_not_depend_on_the_size_of_the_pieces(world: dict) -> None:
     for name in names:
         assert small[name].keys() == large[name].keys()
         for key, array in small[name].items():
-            np.testing.assert_allclose(array, large[name][key], rtol=0, atol=2e-4, err_msg=f"{name}.{key}")
+            if array.dtype.kind == "U":  # where the face box came from
+                assert str(array) == str(large[name][key])
+            else:
+                np.testing.assert_allclose(array, large[name][key], rtol=0, atol=2e-4, err_msg=f"{name}.{key}")
 
 
 def test_two_pictures_are_too_short_and_no_sound_is_said(world: dict) -> None:
