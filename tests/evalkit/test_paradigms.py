@@ -16,6 +16,7 @@ from evalkit.generator import GeneratorSetup, configured_method
 from evalkit.methods.base import PARADIGM
 from evalkit.methods.paradigms import CONTRASTS, PARADIGMS
 from evalkit.methods.paradigms.clamped import ClampedPrefix, latent_fixed, latent_moving, pixel_moving
+from evalkit.methods.paradigms.files import SHIPPED, TEACHER, problem_of
 from evalkit.methods.paradigms.fused import FusedWindows
 from evalkit.methods.paradigms.keyframe import Keyframe, matched_colours
 from evalkit.methods.paradigms.method import PolicySession
@@ -308,3 +309,11 @@ def test_echomimics_scheme_keeps_its_cap(tmp_path: Path) -> None:
     assert method.longest_s == 14.0
     assert "336" in method.longest_reason
 
+
+def test_the_shipped_teacher_belongs_to_the_shipped_generator() -> None:
+    how = "export it again: python -m evalkit.methods.paradigms.training export --weights FOLDER teacher=TRAINING"
+    assert problem_of(SHIPPED, (TEACHER,)) == "", how
+    for name in ("omniavatar", "infinitetalk", "stableavatar", "echomimic_v2"):
+        assert configured_method(f"paradigm:{name}", GeneratorSetup()).problem("nano") == ""
+    files = [file.stat().st_size for file in SHIPPED.glob("*.safetensors")]
+    assert sum(files) <= 8_000_000, "all paradigms together stay small"
