@@ -45,6 +45,7 @@ def test_overlap(benchmark: pytest.FixtureRequest, capsys: pytest.CaptureFixture
         torch.set_num_threads(before)
     with capsys.disabled():
         for name, found in times.items():
-            print(f"\n{name:12} {1000 * min(found):6.1f} ms per block, {plain.config.block_frames / min(found):6.1f} frames/s", end="")
+            rate = plain.config.block_frames / min(found)
+            print(f"\n{name:12} {1000 * min(found):6.1f} ms per block, {rate:6.1f} frames/s", end="")
         print(f"\noverlapped over two threads: {min(times['two threads']) / min(times['overlapped']):.2f}")
     assert min(times["overlapped"]) < min(times["two threads"])
