@@ -8,6 +8,8 @@ from dataclasses import replace
 from evalkit.catalogue_rivals import NOT_SET_UP, PARADIGM_METHODS, PARADIGM_ROWS, fast_paradigms
 from evalkit.experiments import (
     DOWN,
+    OFFLINE,
+    PREDICTED,
     SCENARIOS,
     UP,
     ZERO,
@@ -285,7 +287,7 @@ def everything() -> Experiment:
         metrics=_joined(part.metrics for part in parts),
         tables=tuple(tables.values()),
         optional_methods=_joined(part.optional_methods for part in parts),
-        speed=SpeedProtocol(scenarios=_joined(part.speed.scenarios for part in parts if part.speed is not None)),
+        speed=SpeedProtocol(scenarios=(OFFLINE, PREDICTED)),
         probes_streaming=any(part.probes_streaming for part in parts),
         positions=max(part.positions for part in parts),
     )

@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import time
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from evalkit.cli import build_parser
-from tests.evalkit.evalkit_bench import PLUGIN, evalkit, run_fakes
+from tests.evalkit.evalkit_bench import PLUGIN, environment, evalkit, run_fakes
 
 VERBS = ("list", "plan", "doctor", "run", "status", "score", "table", "compare", "report", "verify", "study")
 
 
-def test_help_answers_within_a_second() -> None:
-    begun = time.monotonic()
+def test_help_loads_nothing_that_takes_long() -> None:
+    code = "import sys, evalkit.cli as c; c.build_parser(); print([n for n in ('torch', 'numpy', 'av') if n in sys.modules])"
+    made = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    assert made.stdout.strip() == "[]"
     result = evalkit("--help")
     assert result.code == 0
-    assert time.monotonic() - begun < 1.0
     assert "python -m evalkit run table2" in result.out
     assert "130" in result.out
 

@@ -14,10 +14,13 @@ import pytest
 from PIL import Image
 
 from evalkit.errors import PrerequisiteMissingError
+from evalkit.experiments import experiment_names, get_experiment
 from evalkit.generator import GeneratorSetup, configured_method
 from evalkit.metrics.base import Clip
 from evalkit.metrics.face_crop import box_in_video
 from evalkit.metrics.image_features import crop_to_aspect
+from evalkit.progress import Console
+from evalkit.resolve import Selection, resolve
 from liveavatar.checkpoints.sample import write_sample
 from liveavatar.inputs import read_picture
 from tests.evalkit.evalkit_bench import command, environment
@@ -71,6 +74,18 @@ def test_table2_from_a_checkpoint_folder(weights: Path, tmp_path: Path) -> None:
     assert {one["reason"] for one in planned["due"] if one["record"].startswith("records/generate")} == {
         "differs in identity.weights"
     }
+
+
+@pytest.mark.parametrize("name", [name for name in experiment_names() if not name.startswith("fake")])
+def test_every_experiment_is_ready_for_a_checkpoint_folder(weights: Path, tmp_path: Path, name: str) -> None:
+    generator = GeneratorSetup(str(weights), size="48x64")
+    selection = Selection(profile="s2v-14b", generator=generator)
+    made = resolve(name, selection, tmp_path, Console(is_silent=True), build=False)
+    wanted = [one for one in get_experiment(name).methods if one.startswith(("live_avatar", "truth"))]
+    ready = {one.name: one.reason for one in made.methods if one.name in wanted}
+    assert ready == dict.fromkeys(wanted, "")
+    digests = {one.identity["weights"] for one in made.methods if one.name in wanted and one.kind != "control"}
+    assert len(digests) <= 1, "all rows run the same weights"
 
 
 @pytest.mark.parametrize(

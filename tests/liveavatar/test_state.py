@@ -56,6 +56,20 @@ def test_a_restored_stream_goes_on_to_the_bit(loaded: pipeline.Pipeline, options
     assert again.frames_out == session.frames_out == 100
 
 
+def test_the_official_front_end_and_decoder_go_on_too() -> None:
+    tiny = pipeline.load("s2v-14b", weights="random-tiny", size=(48, 64))
+    session = opened(tiny, aas=False)
+    frames(session, VOICE[:30_000])
+    state = session_state(session)
+    assert state is not None
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    rest = frames(session, VOICE[30_000:45_000], is_last=True)
+    again = opened(tiny, aas=False)
+    restore_session(again, torch.load(io.BytesIO(buffer.getvalue()), weights_only=True))
+    assert np.array_equal(frames(again, VOICE[30_000:45_000], is_last=True), rest)
+
+
 def test_a_state_is_kept_only_when_the_sink_has_settled(loaded: pipeline.Pipeline) -> None:
     session = opened(loaded)
     assert session_state(session) is None, "nothing has been made yet"
