@@ -96,7 +96,7 @@ def resolve(name: str, selection: Selection, run: Path, console: Console, build:
         reference=experiment.reference,
         speed=_speed(experiment, selection.suite) if speed_wanted else None,
         stress=experiment.stress,
-        probes_streaming=experiment.probes_streaming,
+        probes_streaming=experiment.probes_streaming and capabilities.STREAMING in chosen,
         positions=experiment.positions,
         has_clips=experiment.has_clips,
         packages=main_packages(),
