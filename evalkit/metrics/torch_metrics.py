@@ -51,9 +51,13 @@ class ClipScore(TorchMetric):  # type: ignore[misc, valid-type]
         self.metric, self.setup, self.fps = get_metric(name, setup), setup, fps
         if self.metric.is_set:
             raise ValueError(f"{name} compares sets of videos; use FrechetScore or KernelScore")
-        self.higher_is_better = {"up": True, "down": False}.get(self.metric.direction)
         for state in ("total", "squares", "count", "missing"):
             self.add_state(state, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    @property
+    def higher_is_better(self) -> bool | None:
+        """As the metric's direction says; None where neither way is better."""
+        return {"up": True, "down": False}.get(self.metric.direction)
 
     def update(
         self, frames: Tensor, sound: Tensor | None = None, portrait: Tensor | None = None, face_box: Any = None

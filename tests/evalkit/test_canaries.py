@@ -20,7 +20,18 @@ from evalkit.metrics.training.coded import write_video
 from evalkit.resolve import Selection
 from tests.evalkit.official_files import forget_published_digests, put
 
-WITHOUT = {"mouth_correlation", "lip_closure", "fvd_one_clip", "fvd_long", "fid_clean", "fid_tf", "fvd_cd", "dino_s_full"}
+WITHOUT = {
+    "mouth_correlation",
+    "lip_closure",
+    "sharpness_drift",
+    "colour_shift",
+    "fvd_one_clip",
+    "fvd_long",
+    "fid_clean",
+    "fid_tf",
+    "fvd_cd",
+    "dino_s_full",
+}
 """Metrics that need a truth, more pictures than the clip has, or official weights."""
 
 

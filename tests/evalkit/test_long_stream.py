@@ -36,7 +36,7 @@ def voice(tmp_path: Path) -> Callable[[int], Iterator[np.ndarray]]:
         file.setsampwidth(2)
         file.setframerate(RATE_HZ)
         file.writeframes((np.arange(RATE_HZ * 7) % 2000).astype("<i2").tobytes())
-    return lambda first: repeated_voice(path, LENGTH_S, first=first)
+    return lambda first: repeated_voice(path, LENGTH_S, 0.48, first)
 
 
 class StopsError(Exception):

@@ -64,19 +64,19 @@ def over_ranks(ranks: list[Any]) -> Any:
     if isinstance(first, Metric):
         return type(first).compute(first.gathered(ranks[1:]))
 
+    # The library hands over one tensor per state, in the order in which they were added; lists come joined.
+    names = iter(first._reductions)
+    held = {name: [_joined(getattr(rank, name)) for rank in ranks] for name in first._reductions}
+
     def gather(state: torch.Tensor, group: Any = None) -> list[torch.Tensor]:
-        name = next(
-            name for name in first._defaults if any(one is state for one in _tensors(getattr(first, name)))
-        )
-        return [torch.cat(_tensors(getattr(rank, name))) if isinstance(first._defaults[name], list)
-                else getattr(rank, name) for rank in ranks]  # fmt: skip
+        return held[next(names)]
 
     first.sync(dist_sync_fn=gather, distributed_available=lambda: True)
     try:
-        return type(first).compute.__wrapped__(first) if hasattr(type(first).compute, "__wrapped__") else first.compute()
+        return type(first).compute(first)
     finally:
         first.unsync()
 
 
-def _tensors(state: Any) -> list[torch.Tensor]:
-    return state if isinstance(state, list) else [state]
+def _joined(state: Any) -> torch.Tensor:
+    return torch.cat(state) if isinstance(state, list) else state

@@ -34,14 +34,18 @@ TOLERANCES = {
     "colour_drift": 0.2,
     "face_coverage": 0.01,
     "identity_drift": 0.02,
+    "sharpness": 0.05,
+    "frame_change": 0.05,
+    "border_change": 0.03,
 }
 """Processors and versions of libraries differ by far less; a broken metric by far more."""
 WANTED = {
     "plain": ("sync_c", "sync_d", "sync_offset", "sync_offset_ms", "dino_s", "identity_drift", "iqa", "ase", "motion",
-              "jerk", "flicker", "colour_drift", "face_coverage", "fid", "kid", "fvd"),
+              "jerk", "flicker", "colour_drift", "face_coverage", "fid", "kid", "fvd", "sharpness", "frame_change",
+              "border_change"),
     "late": ("sync_c", "sync_offset", "sync_offset_ms"),
     "still": ("motion", "fvd"),
-    "blurred": ("iqa", "fid"),
+    "blurred": ("iqa", "fid", "sharpness"),
     "dark": ("ase", "fid", "kid"),
     "black": ("face_coverage",),
 }  # fmt: skip
