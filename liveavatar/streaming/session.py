@@ -67,7 +67,9 @@ class Session:
         self.showing = Showing(parts.decoder, profile, options)
         self.prompts = PromptSchedule(parts.texts)
         self._decoding: Future[list[VideoChunk]] | None = None
-        self._thread = ThreadPoolExecutor(1, "decode") if parts.overlaps else None
+        # A new thread of Python's begins with as many OpenMP threads as there are processors, whatever torch was told.
+        share = (torch.set_num_threads, (torch.get_num_threads(),))
+        self._thread = ThreadPoolExecutor(1, "decode", *share) if parts.overlaps else None
         with torch.inference_mode():
             self.rollout = parts.rollout_type(
                 parts.model,
