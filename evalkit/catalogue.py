@@ -21,6 +21,7 @@ from evalkit.experiments import (
     experiment,
     experiment_names,
     get_experiment,
+    is_shipped,
     register_experiment,
 )
 
@@ -278,9 +279,9 @@ def long_stream(name: str, title: str, segments: Segments) -> Experiment:
 def everything() -> Experiment:
     """All tables and figures that clips and speed records give, in one run: a clip that several of them want is made once.
 
-    Streams of thousands of seconds are runs of their own (`STREAM_PART`).
+    Streams of thousands of seconds are runs of their own (`STREAM_PART`), and so are experiments of plug-ins.
     """
-    parts = [get_experiment(name) for name in experiment_names() if name not in APART]
+    parts = [get_experiment(name) for name in experiment_names() if name not in APART and is_shipped(name)]
     parts = [part for part in parts if part.stress is None]
     tables = {table.name: table for part in parts for table in part.tables}
     return Experiment(

@@ -221,6 +221,11 @@ def experiment_names() -> list[str]:
     return list(_EXPERIMENTS)
 
 
+def is_shipped(name: str) -> bool:
+    """Whether a registered experiment is evalkit's own, and not a plug-in's."""
+    return _EXPERIMENTS[name].__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
 def get_experiment(name: str) -> Experiment:
     """The experiment called `name`."""
     _load_catalogue()

@@ -63,7 +63,8 @@ def load_pipeline(args: argparse.Namespace) -> Pipeline:
         import torch
 
         torch.set_num_threads(args.threads)
-    from liveavatar.pipeline import load, share_threads
+    from liveavatar.pipeline import load
+    from liveavatar.threads import share_threads
 
     weights = Path(args.weights) if args.weights and Path(args.weights).is_dir() else args.weights
     try:

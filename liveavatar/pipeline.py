@@ -186,25 +186,12 @@ def load(
     of 16. host_caches: keys and values of the past wait in host memory. graphs: whole evaluations are recorded once and
     replayed (CUDA graphs). compiled: the transformer's blocks go through torch.compile at the first block of the first
     stream. variant: of nano's weights, trained otherwise (docs/nano.md names them). overlaps: where several blocks are
-    complete at once, one is decoded in a thread while the next is denoised (`share_threads` makes room for both).
+    complete at once, one is decoded in a thread while the next is denoised (`threads.share_threads` makes room for both).
     Raises ValueError for what does not exist or does not go together, WeightsError for what is wrong with a folder.
     """
     place = placement(device, dtype, fp8, offload, compiled)
     kind = rollout_type(place, host_caches, graphs)
     return Pipeline(build(profile, weights, place, size, variant=variant), kind, overlaps)
-
-
-def share_threads(device: str = "cpu") -> bool:
-    """Halve torch's threads of this process between denoising and decoding; whether `load` should overlap them.
-
-    For programs that own their process: on a processor with two threads or more. Two halves, each running alone, finish
-    a stream sooner than both together on one operation after the other (docs/performance.md).
-    """
-    threads = torch.get_num_threads()
-    if torch.device(device).type != "cpu" or threads < 2:
-        return False
-    torch.set_num_threads(threads // 2)
-    return True
 
 
 def rollout_type(place: Placement, host_caches: bool, graphs: bool) -> type[Rollout]:

@@ -50,6 +50,7 @@ class LiveAvatar(Method):
         if problem:
             raise PrerequisiteMissingError(problem)
         from liveavatar import pipeline
+        from liveavatar.threads import share_threads
 
         loaded = pipeline.load(
             profile=profile,
@@ -60,7 +61,7 @@ class LiveAvatar(Method):
             offload=self.setup.offload,
             size=self._size(profile),
             variant=self.variant or None,
-            overlaps=pipeline.share_threads(self.setup.device),
+            overlaps=share_threads(self.setup.device),
         )
         return LiveAvatarSession(loaded, self._rollout(profile))
 

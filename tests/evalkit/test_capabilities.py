@@ -122,3 +122,10 @@ def test_ticks_are_derived_through_the_whole_harness(tmp_path: Path) -> None:
     assert "| unable | ✗ | ✗ | ✗ |" in text
     assert "unable, real time: 12.50 frames/s generated, 25 played: 0.50 times real time." in text
     assert "bootstrap" not in text
+
+
+def test_memory_that_comes_and_goes_at_once_is_counted() -> None:
+    with PeakMemory(interval_s=60.0) as memory:
+        held = np.ones(64 * 2**20, np.uint8)
+        del held
+    assert 60 < memory.added_mib < 90

@@ -207,7 +207,10 @@ def test_bad_switches(
     assert message in capsys.readouterr().err
 
 
-def test_load_options_and_prompts_reach_the_pipeline(files: Path, pipeline: FakePipeline) -> None:
+def test_load_options_and_prompts_reach_the_pipeline(
+    files: Path, pipeline: FakePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liveavatar.threads.share_threads", lambda device: device == "cpu")
     (files / "p.jsonl").write_text('{"time": 0.96, "prompt": "a smile"}\n\n{"time": 0, "prompt": "a man"}\n')
     switches = ["--prompts", str(files / "p.jsonl"), "--weights", str(files), "--dtype", "bfloat16", "--fp8", "--offload"]
     switches += ["--host-caches", "--compile"]
@@ -215,7 +218,7 @@ def test_load_options_and_prompts_reach_the_pipeline(files: Path, pipeline: Fake
     assert pipeline.asked["prompts"] == [(0.0, "a man"), (0.96, "a smile")]
     assert pipeline.load_asked == {
         "device": "cpu", "weights": files, "dtype": "bfloat16", "fp8": True, "offload": True, "size": (96, 128),
-        "host_caches": True, "graphs": False, "compiled": True, "variant": None,
+        "host_caches": True, "graphs": False, "compiled": True, "variant": None, "overlaps": True,
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import torch
 from liveavatar import pipeline
 from liveavatar.streaming.session import Session, VideoChunk
 from liveavatar.streaming.state import session_state
+from liveavatar.threads import share_threads
 
 RATE = 16_000
 VOICE = (np.sin(np.arange(RATE * 5) / 25) * np.sin(np.arange(RATE * 5) / 4000)).astype(np.float32)
@@ -114,10 +115,10 @@ def test_threads_are_shared_only_where_there_are_two() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        assert not pipeline.share_threads("meta")
+        assert not share_threads("meta")
         assert torch.get_num_threads() == 2
-        assert pipeline.share_threads("cpu")
+        assert share_threads("cpu")
         assert torch.get_num_threads() == 1
-        assert not pipeline.share_threads("cpu")
+        assert not share_threads("cpu")
     finally:
         torch.set_num_threads(before)
