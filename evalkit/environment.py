@@ -113,8 +113,10 @@ def ram_bytes() -> int | None:
 
 def torch_threads() -> int | None:
     """Threads torch uses in this process, if this process uses torch at all."""
-    torch = sys.modules.get("torch")
-    return torch.get_num_threads() if torch is not None else None
+    torch, shared = sys.modules.get("torch"), sys.modules.get("liveavatar.threads")
+    if torch is None:
+        return None
+    return shared.threads_of_process() if shared is not None else torch.get_num_threads()
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -13,7 +13,7 @@ import torch
 from liveavatar import pipeline
 from liveavatar.streaming.session import Session, VideoChunk
 from liveavatar.streaming.state import session_state
-from liveavatar.threads import share_threads
+from liveavatar.threads import share_threads, threads_of_process
 
 RATE = 16_000
 VOICE = (np.sin(np.arange(RATE * 5) / 25) * np.sin(np.arange(RATE * 5) / 4000)).astype(np.float32)
@@ -111,7 +111,8 @@ def test_an_error_while_decoding_reaches_the_caller(
         list(session.push(VOICE))
 
 
-def test_threads_are_shared_only_where_there_are_two() -> None:
+def test_threads_are_shared_only_where_there_are_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("liveavatar.threads._shares", 1)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
@@ -119,6 +120,7 @@ def test_threads_are_shared_only_where_there_are_two() -> None:
         assert torch.get_num_threads() == 2
         assert share_threads("cpu")
         assert torch.get_num_threads() == 1
+        assert threads_of_process() == 2
         assert not share_threads("cpu")
     finally:
         torch.set_num_threads(before)
