@@ -52,6 +52,13 @@ def test_a_page_asks_nothing_and_complains_of_nothing(browser: Chromium, pages: 
     assert browser.complaints() == []
 
 
+def test_wide_tables_scroll_by_themselves_and_the_page_does_not(browser: Chromium, pages: dict[str, Path]) -> None:
+    browser.open(pages["single"])
+    browser.run("document.querySelectorAll('.scroll table').forEach((one) => (one.style.width = '3000px'))")
+    assert browser.run("document.querySelector('.scroll:has(table)').scrollWidth > 2000")
+    assert browser.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
 @pytest.mark.parametrize("name", ["single", "folder"])
 def test_videos_play(browser: Chromium, pages: dict[str, Path], name: str) -> None:
     browser.open(pages[name])
