@@ -15,6 +15,7 @@ from reports.speed import playback_rate
 
 _STEPS = re.compile(r"(?P<family>.+)_(?P<steps>\d+)_steps")
 PANEL_IN, GAP_IN, COLUMNS = 1.75, 0.62, 3
+TICKS_S = (0.01, 0.03, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100)
 Point = tuple[float, str, Json]
 """(seconds of computing per second of video, method, the metric's cell)."""
 
@@ -102,8 +103,12 @@ def _panel(axes: Axes, run: Run, cells: dict[tuple[str, str], Json], lines: dict
     if truth is not None:
         axes.axhline(truth, color=plot.INK, linewidth=1, linestyle=(0, (4, 2)))
     axes.axvline(1.0, color=plot.GRID, linewidth=1)
+    axes.margins(x=0.1, y=0.12)
     axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    ticks = [one for one in TICKS_S if low <= one <= high]
+    axes.set_xticks(ticks, [f"{one:g}" for one in ticks])
+    axes.set_xticks([], minor=True)
     axes.set_title(run.metrics[metric].title, x=0)
     axes.set_xlabel("computing per second of video, s", labelpad=2, fontsize=8)
-    axes.margins(x=0.1, y=0.12)
     axes.legend(frameon=False, fontsize=7.5, loc="best")

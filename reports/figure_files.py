@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reports import figures, plot, speed
+from reports.cost import cost_pictures
 from reports.data import Run, load
 from reports.filmstrips import film_rows, strip_picture
 from reports.positions import position_pictures
@@ -26,6 +27,7 @@ def draw_all(run: Run) -> list[plot.Picture]:
     """Every drawing of the run as a whole, in the page's order."""
     return [
         *figures.paired_pictures(run),
+        *cost_pictures(run),
         *figures.drift_pictures(run),
         *position_pictures(run),
         *speed.speed_view(run).pictures,
