@@ -1,6 +1,6 @@
 """What each choice between paper and release costs and changes: CPU time per evaluation, pictures, lips. One run, one table.
 
-Run with `--benchmark-only -s`; `--benchmark-timer=time.process_time` measures processor time, which other work on the
+Run with `--benchmark-only -n 0 -s`; `--benchmark-timer=time.process_time` measures processor time, which other work on the
 machine hardly disturbs. Pictures and lips are those of the shipped nano weights on two clips of about 4 s.
 """
 

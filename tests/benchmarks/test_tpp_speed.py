@@ -1,7 +1,7 @@
 """Pipelines of processes on this machine: two against one, the simulator against what is measured, what is constant, what
 ends in time, what the options for an earlier first frame bring. Everything that is compared is measured in one run.
 
-Needs a machine that does nothing else: `python -m pytest tests/benchmarks/test_tpp_speed.py --benchmark-only -s`
+Needs a machine that does nothing else: `python -m pytest tests/benchmarks/test_tpp_speed.py --benchmark-only -n 0 -s`
 """
 
 from __future__ import annotations
