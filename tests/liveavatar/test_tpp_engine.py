@@ -142,10 +142,11 @@ class Reluctant:
 
     def take(self, done: Finished) -> None:
         if done.number == 0:
-            before = ""
-            while before != (before := (self.folder / "given").read_text()):
+            before, now = "", (self.folder / "given").read_text()
+            while not now or before != now:  # empty: it is just being written anew
                 time.sleep(0.7)
-            (self.folder / "held").write_text(before)
+                before, now = now, (self.folder / "given").read_text()
+            (self.folder / "held").write_text(now)
         self.blocks += 1
 
     def close(self) -> None:
