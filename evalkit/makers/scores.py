@@ -89,15 +89,26 @@ class ScoreMaker(Maker):
         return features_path(extractor, key, {"backbone_kind": info.backbone.get("kind")})
 
     def _score(self, part: Part, info: MetricInfo, features: Mapping[str, Arrays]) -> Record:
-        metric = measures.get_metric(info.name, self.definition.metric_setup)
+        given = {name: features[name] for name in info.extractors}
+        record, score = self.judged(part, info, given, self._entry(part.key))
+        if score is not None:
+            record.outputs["series"] = {
+                name: {"t_s": _floats(times), "value": _floats(values)} for name, (times, values) in score.series.items()
+            }
+            record.artefacts = [self.store.artefact(self.place_of(info, name, part.key)) for name in info.extractors]
+        return record
+
+    def judged(self, part: Part, info: MetricInfo, *given: Any) -> tuple[Record, Any]:
+        """The record of what a metric makes of its inputs, and the score itself; None where the metric raised."""
+        metric: Any = measures.get_metric(info.name, self.definition.metric_setup)
         try:
-            score = metric.score({name: features[name] for name in info.extractors}, self._entry(part.key))
+            score = metric.score(*given)
         except Exception as error:
             if is_disk_full(error):
                 raise
             record = new_record(part, FAILED)
             record.error = Failure(type(error).__name__, brief(error))
-            return record
+            return record, None
         record = new_record(part, DONE)
         record.outputs = {
             "value": score.value,
@@ -106,12 +117,8 @@ class ScoreMaker(Maker):
             "direction": info.direction,
             "backbone": info.backbone,
             "details": score.details,
-            "series": {
-                name: {"t_s": _floats(times), "value": _floats(values)} for name, (times, values) in score.series.items()
-            },
         }
-        record.artefacts = [self.store.artefact(self.place_of(info, name, part.key)) for name in info.extractors]
-        return record
+        return record, score
 
     def _entry(self, key: Key) -> Any:
         sample = self.loaded_set(key.dataset).samples[key.sample]

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from evalkit import measures
 from evalkit.definition import MetricInfo
-from evalkit.errors import brief, is_disk_full
 from evalkit.jobs import Part, WorkItem
-from evalkit.makers.base import new_record
 from evalkit.makers.scores import Arrays, ScoreMaker
 from evalkit.plan import REAL
-from evalkit.records import DONE, FAILED, GENERATE, Failure, Key, Record
+from evalkit.records import GENERATE, Key, Record
 
 Videos = dict[str, dict[str, Arrays]]
 
@@ -28,7 +24,7 @@ class SetMaker(ScoreMaker):
         needed = list(infos.values())
         made = self._videos(part.key.method, part, part.inputs["made"], needed)
         real = self._videos(REAL, part, part.inputs["real"], needed)
-        return [self._distance(one, infos[one.key.metric], made, real) for one in item.parts]
+        return [self.judged(one, infos[one.key.metric], made, real)[0] for one in item.parts]
 
     def _videos(self, method: str, part: Part, hashes: Mapping[str, str], infos: list[MetricInfo]) -> Videos:
         """Features by clip and extractor; clips are named by sample and seed."""
@@ -40,24 +36,3 @@ class SetMaker(ScoreMaker):
                     identity = {"digest": sample.info.digest, "truth": sample.info.truth_digest}
                     found[key.clip] = self.features_of(key, hashes[key.clip], identity, infos)
         return found
-
-    def _distance(self, part: Part, info: MetricInfo, made: Videos, real: Videos) -> Record:
-        metric: Any = measures.get_metric(info.name, self.definition.metric_setup)
-        try:
-            score = metric.score(made, real)
-        except Exception as error:
-            if is_disk_full(error):
-                raise
-            record = new_record(part, FAILED)
-            record.error = Failure(type(error).__name__, brief(error))
-            return record
-        record = new_record(part, DONE)
-        record.outputs = {
-            "value": score.value,
-            "reason": score.reason,
-            "unit": info.unit,
-            "direction": info.direction,
-            "backbone": info.backbone,
-            "details": score.details,
-        }
-        return record
