@@ -55,7 +55,7 @@ class ClipScore(TorchMetric):  # type: ignore[misc, valid-type]
             self.add_state(state, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     @property
-    def higher_is_better(self) -> bool | None:
+    def higher_is_better(self) -> bool | None:  # type: ignore[override]  # torchmetrics: a constant of the class
         """As the metric's direction says; None where neither way is better."""
         return {"up": True, "down": False}.get(self.metric.direction)
 
