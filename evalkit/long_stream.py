@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from evalkit.store import read_json, write_bytes, write_text
+from liveavatar.threads import map_beside
 
 PART_S = 60.0
 PROGRESS, STATE = "progress.json", "state"
@@ -26,11 +28,15 @@ Voice = Callable[[int], Iterator[np.ndarray]]
 
 
 class FrameStream(Protocol):
-    """A stream whose state can be kept. Frames are uint8 [n, H, W, 3]."""
+    """A stream whose state can be kept. Frames are uint8 [n, H, W, 3].
+
+    thread: where frames are written while the next ones are made; None: in between.
+    """
 
     width: int
     height: int
     fps: float
+    thread: Executor | None
 
     def push(self, samples: np.ndarray) -> Iterator[np.ndarray]:
         """Frames of each block that these samples complete."""
@@ -86,24 +92,17 @@ class LongStream:
         self.progress.starts += 1
         self.progress.write(self.folder)
         begin, spent_s = time.monotonic(), self.progress.wall_s
-        part: _Part | None = None
         samples, frames = self.progress.samples, self.progress.frames
+        part = _Part(self.folder, frames, stream)
         for piece in voice(samples):
-            for made in stream.push(piece):
-                part = part or _Part(self.folder, frames, stream)
-                part.write(made)
-                frames += len(made)
+            frames += sum(map_beside(part.write, stream.push(piece), stream.thread))
             samples += len(piece)
-            if part is not None and part.frames >= self.part_s * stream.fps and (state := stream.state()) is not None:
+            if part.frames >= self.part_s * stream.fps and (state := stream.state()) is not None:
                 part.close()
-                part = None
+                part = _Part(self.folder, frames, stream)
                 self._commit(frames, samples, spent_s + time.monotonic() - begin, state, stream.position())
-        for made in stream.flush():
-            part = part or _Part(self.folder, frames, stream)
-            part.write(made)
-            frames += len(made)
-        if part is not None:
-            part.close()
+        frames += sum(map_beside(part.write, stream.flush(), stream.thread))
+        part.close()
         # The end has no state to go on from; its frames are committed by the artefact that is made of the parts.
         self.progress.wall_s, self.progress.frames = spent_s + time.monotonic() - begin, frames
 
@@ -145,12 +144,16 @@ class _Part:
         self.frames = 0
         self._writer = VideoWriter(folder / f"{first_frame:012d}.mp4", stream.width, stream.height, stream.fps)
 
-    def write(self, frames: np.ndarray) -> None:
+    def write(self, frames: np.ndarray) -> int:
+        """Encode frames; gives their number."""
         self._writer.write(frames)
         self.frames += len(frames)
+        return len(frames)
 
     def close(self) -> None:
-        self._writer.close()
+        """The file, unless nothing was written."""
+        if self.frames:
+            self._writer.close()
 
 
 def join_parts(parts: list[Path], voice: Iterator[np.ndarray], rate_hz: int, out: Path) -> tuple[int, float]:

@@ -19,8 +19,8 @@ from evalkit.fingerprint import digest, file_sha256
 from evalkit.plan import STRESS_WINDOWS, window_sample
 from evalkit.store import write_text
 
-PIECE_S = 4.8
-"""Ten blocks: enough for decoding to hide behind denoising, and little to hold."""
+PIECE_S = 30.24
+"""63 blocks: the last of a piece is decoded with nothing beside it, so pieces are many blocks; two reach a part's length."""
 INT16_SCALE = 32_768.0
 
 

@@ -20,7 +20,7 @@ from liveavatar.config import profile as profile_named
 from liveavatar.model.codec import Codec
 from liveavatar.model.compiled import compile_blocks
 from liveavatar.model.fp8 import quantise_linears
-from liveavatar.model.light_decoder import LightDecoder
+from liveavatar.model.light_decoder import LightDecoder, hold_for_cpu
 from liveavatar.model.offload import offload_blocks
 from liveavatar.model.precision import set_precision
 from liveavatar.model.prepared import for_inference
@@ -173,6 +173,8 @@ def _nano(
     _fill(networks, folder, place.device, variant)
     if "transformer" in parts:
         finish_transformer(transformer, place)
+    if place.device.type == "cpu":
+        hold_for_cpu(light)
     return Components(
         config=config,
         transformer=transformer,

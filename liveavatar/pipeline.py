@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ from liveavatar.streaming.host_cache import HostCachedRollout
 from liveavatar.streaming.picture import PictureLatents, picture_latents, recoder
 from liveavatar.streaming.prompts import TextKeys
 from liveavatar.streaming.rollout import Recode, Rollout
-from liveavatar.streaming.session import Session, StreamDecoder, StreamParts, Texts
+from liveavatar.streaming.session import Session, StreamDecoder, StreamParts, Texts, VideoChunk
 from liveavatar.streaming.text import TextEachCall
+from liveavatar.threads import map_beside
 
 __all__ = ["SHIPPED_WEIGHTS", "GenerationResult", "Pipeline", "TimedPrompt", "load"]
 
@@ -151,15 +153,18 @@ class Pipeline:
             )
             session = self.open(picture, prompt, seed, sample_id, options, prompts)
             log.span(*session.prefill_span)
-            for chunks in (session.push(voice), session.flush()):
-                for chunk in chunks:
-                    for span in chunk.spans:
-                        log.span(*span, block=chunk.block, frames=len(chunk.frames))
-                    begin = time.perf_counter()
-                    writer.write(chunk.frames)
-                    log.span("output", begin, time.perf_counter(), block=chunk.block, frames=len(chunk.frames))
-                    if progress is not None:
-                        progress(session.frames_out, -(-len(voice) // c.samples_per_frame))
+
+            def written(chunk: VideoChunk) -> tuple[VideoChunk, float, float]:
+                begin = time.perf_counter()
+                writer.write(chunk.frames)
+                return chunk, begin, time.perf_counter()
+
+            chunks = itertools.chain(session.push(voice), session.flush())
+            for chunk, begin, end in map_beside(written, chunks, session.thread):
+                for span in (*chunk.spans, ("output", begin, end)):
+                    log.span(*span, block=chunk.block, frames=len(chunk.frames))
+                if progress is not None:
+                    progress(writer.frames_written, -(-len(voice) // c.samples_per_frame))
         return GenerationResult(session.frames_out, c.fps, c.width, c.height, time.perf_counter() - start)
 
 

@@ -36,6 +36,7 @@ class LiveFrames:
     def __init__(self, session: Session, config: ProfileConfig) -> None:
         self.session = session
         self.width, self.height, self.fps = config.width, config.height, float(config.fps)
+        self.thread = session.thread
 
     def push(self, samples: np.ndarray) -> Iterator[np.ndarray]:
         """Frames of each block that these samples complete."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ from liveavatar.streaming.noise import noise_of
 from liveavatar.streaming.prompts import PromptSchedule
 from liveavatar.streaming.rollout import LatentBlock, Recode, Rollout, stream_blocks
 from liveavatar.streaming.showing import Showing, Span, StreamDecoder, VideoChunk
+from liveavatar.threads import all_threads
 
 __all__ = ["Session", "Span", "StreamDecoder", "StreamParts", "Texts", "VideoChunk"]
 
@@ -69,8 +71,9 @@ class Session:
         self._decoding: Future[list[VideoChunk]] | None = None
         # A new thread of Python's begins with as many OpenMP threads as there are processors, whatever torch was told.
         share = (torch.set_num_threads, (torch.get_num_threads(),))
-        self._thread = ThreadPoolExecutor(1, "decode", *share) if parts.overlaps else None
-        with torch.inference_mode():
+        # Decodes; who writes frames may do that in it too (`threads.map_beside`): a third thread would take turns with both.
+        self.thread = ThreadPoolExecutor(1, "decode", *share) if parts.overlaps else None
+        with torch.inference_mode(), self._undivided(block=0):
             self.rollout = parts.rollout_type(
                 parts.model,
                 options,
@@ -134,11 +137,13 @@ class Session:
 
     def _shown(self, denoised: Iterator[tuple[LatentBlock, int]]) -> Iterator[VideoChunk]:
         for latent, frames in denoised:
-            if self._thread is None or latent.block == 0:  # nobody should wait for the second block to see the first
-                yield from self.showing.take(latent, frames)
+            if self.thread is None or latent.block == 0:  # nobody should wait for the second block to see the first
+                with self._undivided(latent.block):
+                    taken = self._taken(latent, frames)
+                yield from taken
                 continue
             before = self._decoding
-            self._decoding = self._thread.submit(self._taken, latent, frames)
+            self._decoding = self.thread.submit(self._taken, latent, frames)
             if before is not None:
                 yield from before.result()
         if self._decoding is not None:
@@ -151,8 +156,13 @@ class Session:
     def _denoised(self, inputs: Iterable[BlockInput]) -> Iterator[tuple[LatentBlock, int]]:
         """Each block's latents, and how many of its frames are shown."""
         for given in inputs:
-            (latent,) = stream_blocks(self.rollout, [given.voice], self._noise, self.prompts)
+            with self._undivided(given.block):
+                (latent,) = stream_blocks(self.rollout, [given.voice], self._noise, self.prompts)
             yield latent, given.frames
+
+    def _undivided(self, block: int) -> contextlib.AbstractContextManager[None]:
+        """Until the first block is out there is nothing to overlap: it may have all of the process's threads."""
+        return all_threads() if self.thread is not None and block == 0 else contextlib.nullcontext()
 
     def _noise(self, block: int) -> Tensor:
         return noise_of(self.options, self.noise_key, block, self.latent_shape).to(self._device)

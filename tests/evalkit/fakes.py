@@ -126,6 +126,7 @@ class FakeFrames:
 
     width = height = 16
     fps = float(FPS)
+    thread = None
 
     def __init__(self) -> None:
         self.heard = self.made = 0

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
 from liveavatar import pipeline
+from liveavatar.streaming.rollout import LatentBlock
 from liveavatar.streaming.session import Session, VideoChunk
 from liveavatar.streaming.state import session_state
-from liveavatar.threads import share_threads, threads_of_process
+from liveavatar.threads import map_beside, share_threads, threads_of_process
 
 RATE = 16_000
 VOICE = (np.sin(np.arange(RATE * 5) / 25) * np.sin(np.arange(RATE * 5) / 4000)).astype(np.float32)
@@ -124,3 +127,77 @@ def test_threads_are_shared_only_where_there_are_two(monkeypatch: pytest.MonkeyP
         assert not share_threads("cpu")
     finally:
         torch.set_num_threads(before)
+
+
+# ------------------------------------------------------------------------------------------------------------ work beside
+
+
+def test_work_beside_gives_what_map_gives_in_order_and_in_one_thread() -> None:
+    names: list[str] = []
+
+    def work(item: int) -> int:
+        names.append(threading.current_thread().name)
+        return item * item
+
+    with ThreadPoolExecutor(2, "beside") as thread:
+        assert list(map_beside(work, range(7), thread)) == list(map(work, range(7)))
+        assert all(name.startswith("beside") for name in names[:7])
+        assert list(map_beside(work, range(0), thread)) == []
+    names.clear()
+    assert list(map_beside(work, range(3), None)) == [0, 1, 4]
+    assert set(names) == {threading.current_thread().name}
+
+
+def test_an_item_is_worked_on_while_the_next_is_made() -> None:
+    worked, made = threading.Event(), threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 0
+        assert worked.wait(10)  # the second item is made only after work on the first has begun
+        made.set()
+        yield 1
+
+    def work(item: int) -> int:
+        worked.set()
+        assert made.wait(10)  # and that work ends only after the second item is made
+        return item
+
+    with ThreadPoolExecutor(1) as thread:
+        assert list(map_beside(work, items(), thread)) == [0, 1]
+
+
+def test_what_the_work_raises_comes_out_and_what_was_begun_is_finished() -> None:
+    done: list[int] = []
+
+    def work(item: int) -> int:
+        if item == 2:
+            raise ValueError("item 2")
+        time.sleep(0.01)
+        done.append(item)
+        return item
+
+    with ThreadPoolExecutor(1) as thread:
+        with pytest.raises(ValueError, match="item 2"):
+            list(map_beside(work, range(9), thread))
+        begun = map_beside(work, (10, 11, 12), thread)
+        next(begun)
+        begun.close()  # type: ignore[attr-defined]
+        assert done == [0, 1, 3, 10, 11]
+
+
+def test_the_first_block_has_all_threads_and_the_others_their_share(
+    overlapped: pipeline.Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liveavatar.threads._shares", 2)
+    session, before, found = opened(overlapped), torch.get_num_threads(), {}
+    take = session.showing.take
+
+    def noted(latent: LatentBlock, frames: int) -> Iterator[VideoChunk]:
+        found[latent.block] = torch.get_num_threads()
+        return take(latent, frames)
+
+    monkeypatch.setattr(session.showing, "take", noted)
+    list(session.push(VOICE))
+    assert found[0] == 2 * before
+    assert {found[number] for number in found if number > 0} == {before}
+    assert torch.get_num_threads() == before
