@@ -142,7 +142,8 @@ class _Part:
         from liveavatar.output import VideoWriter
 
         self.frames = 0
-        self._writer = VideoWriter(folder / f"{first_frame:012d}.mp4", stream.width, stream.height, stream.fps)
+        path = folder / f"{first_frame:012d}.mp4"
+        self._writer = VideoWriter(path, stream.width, stream.height, stream.fps, first_frame=first_frame)
 
     def write(self, frames: np.ndarray) -> int:
         """Encode frames; gives their number."""

@@ -50,7 +50,10 @@ class OutputError(OSError):
 
 @dataclass(frozen=True)
 class VideoFormat:
-    """How frames and samples are encoded. `is_live` trades file size for leaving the encoder at once."""
+    """How frames and samples are encoded. `is_live` trades file size for leaving the encoder at once.
+
+    first_frame: the number of the first frame in the longer video that this is a part of; key frames lie on the whole's grid.
+    """
 
     width: int
     height: int
@@ -61,6 +64,12 @@ class VideoFormat:
     preset: str = "veryfast"
     threads: int = 1
     is_live: bool = False
+    first_frame: int = 0
+
+    @property
+    def key_frame_interval(self) -> int:
+        """Frames from one key frame to the next."""
+        return max(1, int(KEY_FRAME_INTERVAL_S * self.fps))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fps", Fraction(self.fps).limit_denominator(1001))
@@ -158,6 +167,8 @@ class Mp4Stream:
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
         picture.pts = self.frames_written
         picture.time_base = 1 / self.form.fps
+        if (self.form.first_frame + self.frames_written) % self.form.key_frame_interval == 0:
+            picture.pict_type = av.video.frame.PictureType.I
         return picture
 
     def _write_due_audio(self, pad: bool = False) -> None:
@@ -204,10 +215,12 @@ class VideoWriter:
         crf: float = 14,
         preset: str = "veryfast",
         threads: int = 1,
+        first_frame: int = 0,
     ) -> None:
+        """Arguments as `VideoFormat` names them; audio: mono samples, or later by `write_audio`."""
         self.path = check_target(path)
         self.partial_path = self.path.with_name(f"{self.path.stem}.partial.mp4")
-        form = VideoFormat(width, height, Fraction(fps), audio_rate, audio_codec, crf, preset, threads)
+        form = VideoFormat(width, height, Fraction(fps), audio_rate, audio_codec, crf, preset, threads, False, first_frame)
         self._stream = Mp4Stream(self.partial_path, form)
         self._is_open = True
         if audio is not None:
@@ -380,7 +393,7 @@ def check_target(path: str | os.PathLike[str]) -> Path:
 def _describe_picture(codec: Any, form: VideoFormat) -> None:
     codec.width, codec.height, codec.pix_fmt = form.width, form.height, "yuv420p"
     codec.time_base = 1 / form.fps
-    codec.gop_size = max(1, int(KEY_FRAME_INTERVAL_S * form.fps))
+    codec.gop_size = form.key_frame_interval
     codec.thread_count = form.threads
     codec.color_range = 1  # limited, as players expect
     codec.colorspace = codec.color_primaries = codec.color_trc = 6  # BT.601, what the conversion from RGB uses

@@ -50,10 +50,21 @@ class GenerationResult:
 class Pipeline:
     """The networks of one profile on one device, shared by all sessions."""
 
-    def __init__(self, components: Components, rollout_type: type[Rollout] = Rollout, overlaps: bool = False) -> None:
-        """rollout_type: how streams are held and run; all kinds compute the same. overlaps: see `StreamParts`."""
+    def __init__(
+        self,
+        components: Components,
+        rollout_type: type[Rollout] = Rollout,
+        overlaps: bool = False,
+        steps_beside: int | None = None,
+    ) -> None:
+        """rollout_type: how streams are held and run; all kinds compute the same. overlaps, steps_beside: see `StreamParts`.
+
+        steps_beside None: one where decoding is light enough to leave its thread the time for it.
+        """
         self.components, self.config, self.rollout_type = components, components.config, rollout_type
         self.overlaps = overlaps
+        is_light = components.light is not None and components.light.is_half
+        self.steps_beside = int(is_light) if steps_beside is None else steps_beside
         self.codec, self.transformer = components.codec, components.transformer
         self.texts = TextKeys(components.transformer, components.prompt_rows)
 
@@ -76,8 +87,9 @@ class Pipeline:
         coded, conditions = self.code(reference, options), self.components.conditions(options)
         decoder, texts = self.decoder(reference, options, coded), self.texts_of(options)
         recode, kind = self.recode(reference, options), self.rollout_type
+        shared = self.overlaps, self.steps_beside if options.decoder == "light" else 0
         parts = StreamParts(
-            self.transformer, conditions, decoder, texts, coded.sink, coded.motion, recode, kind, self.overlaps
+            self.transformer, conditions, decoder, texts, coded.sink, coded.motion, recode, kind, *shared
         )
         session = Session(parts, self.config, options, prompt, (seed, sample_id), negative_prompt)
         for from_s, later in prompts:

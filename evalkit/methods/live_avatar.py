@@ -188,7 +188,8 @@ class LiveAvatarSession(Session):
 
         config, session = self.pipeline.config, self._open(inputs, seed)
         seen: list[dict[str, Any]] = []
-        watch(session.rollout, seen)
+        for rollout in session.rollouts:
+            watch(rollout, seen)
         voice = read_voice(inputs.audio)
         per_block = config.block_frames * config.samples_per_frame
         voice = np.resize(voice, per_block * (blocks + 2))
@@ -197,7 +198,7 @@ class LiveAvatarSession(Session):
                 pass
             if session.rollout.next_block >= blocks:
                 break
-        return [one for one in seen if one["block"] < blocks]
+        return sorted((one for one in seen if one["block"] < blocks), key=lambda one: (one["block"], one["step"]))
 
     def _open(self, inputs: Inputs, seed: int) -> StreamSession:
         from liveavatar.inputs import read_picture

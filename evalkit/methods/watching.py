@@ -17,7 +17,7 @@ def watch(rollout: Rollout, seen: list[dict[str, Any]]) -> None:
 
     def watched(x: Any, step: int, *rest: Any) -> Any:
         made = evaluate(x, step, *rest)
-        block, cache = rollout.next_block, rollout.caches[step % len(rollout.caches)]
+        block, cache = rollout.next_block, rollout.caches[(step - rollout.own.start) % len(rollout.caches)]
         placed = cache.placed
         assert placed is not None
         held = [one for one in sorted(cache.blocks_in_slot_order(block)) if one != block]

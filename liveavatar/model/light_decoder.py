@@ -43,6 +43,11 @@ class LightDecoder(nn.Module):
         self.middle = nn.Sequential(_Residual(mid), nn.Conv2d(mid, fine * 4, 1))
         self.fine = nn.Sequential(_Residual(fine), nn.SiLU(), nn.Conv2d(fine, 3 * config.pixel_patch**2, 3, padding=1))
 
+    @property
+    def is_half(self) -> bool:
+        """Whether the costly layers have 16-bit weights."""
+        return self.fine[-1].weight.dtype == torch.bfloat16  # type: ignore[union-attr]
+
     def forward(self, latents: Tensor) -> Tensor:
         """Latents [B, z, 2+F, h, w], the first two being memory -> pixels [B, 3, 4F, H, W], not clamped."""
         batch, frames = latents.shape[0], latents.shape[2] - _MEMORY
@@ -84,8 +89,8 @@ def hold_for_cpu(decoder: LightDecoder) -> LightDecoder:
     """The form that is fastest on this CPU; in place, names and shapes stay.
 
     Channels innermost, as 2D convolutions want their pictures: a fifth of the time, results the same but for rounding. On
-    processors with matrix units for bfloat16 (AMX) the finer layers compute in it: half of the rest, for at most 0.3 of one
-    of 255 levels (docs/performance.md).
+    processors with matrix units for bfloat16 (AMX) the finer layers compute in it: half of the rest, for one of 255 levels
+    in one of 100 values (docs/performance.md).
     """
     for module in decoder.modules():
         if isinstance(module, nn.Conv2d):

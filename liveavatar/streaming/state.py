@@ -31,15 +31,14 @@ def session_state(session: Session) -> State | None:
     the first block, and with decode="end".
     Raises NotImplementedError for parts whose state is not known here.
     """
-    rollout = session.rollout
-    if rollout.next_block == 0 or session.is_ahead or session.prompts._coming or session.showing._kept:
+    if session.rollout.next_block == 0 or session.is_ahead or session.prompts._coming or session.showing._kept:
         return None
-    if not _has_settled(rollout):
+    if not all(map(_has_settled, session.rollouts)):
         return None
     return {
         "frames_out": session.showing.frames_out,
         "intake": _intake_state(session.intake),
-        "rollout": _rollout_state(rollout),
+        "rollouts": [_rollout_state(rollout) for rollout in session.rollouts],
         "conditions": _conditions_state(session.conditions),
         "decoder": _decoder_state(session.decoder),
     }
@@ -50,7 +49,11 @@ def restore_session(session: Session, state: State) -> None:
     """Put a state into a session that was opened as the one it was taken from, and has made nothing yet."""
     if session.rollout.next_block:
         raise ValueError(f"the session has made {session.rollout.next_block} blocks already; open a new one to restore into")
-    _restore_rollout(session.rollout, state["rollout"])
+    if len(state["rollouts"]) != len(session.rollouts):
+        made = len(state["rollouts"]), len(session.rollouts)
+        raise ValueError(f"the state is of {made[0]} rollouts, this stream has {made[1]}: load with the same overlaps")
+    for rollout, one in zip(session.rollouts, state["rollouts"], strict=True):
+        _restore_rollout(rollout, one)
     _restore_intake(session.intake, state["intake"])
     session.showing.frames_out = state["frames_out"]
     _restore_conditions(session.conditions, state["conditions"])
@@ -101,6 +104,7 @@ def _restore_rollout(rollout: Rollout, state: State) -> None:
     rollout.sink._set_count = number - 1
     rollout.sink.use(*made)
     rollout.next_block = state["next_block"]
+    rollout._new_sink = None  # it is the sink by now: no state is told before
     if rollout._away is not None:
         _restore_rollout(rollout._away[0], state["away"])
 

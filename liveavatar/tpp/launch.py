@@ -117,6 +117,8 @@ def _environments(devices: int) -> Iterator[dict[str, str]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
+    # When a stage dies, the launcher says so in one message; torch's traces of lost connections would bury it.
+    quiet = {"TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR")}
     # All on one machine: no name has to be resolved, and nothing outside can be reached by mistake.
     loopback = {} if "GLOO_SOCKET_IFNAME" in os.environ or sys.platform != "linux" else {"GLOO_SOCKET_IFNAME": "lo"}
     for rank in range(devices):
@@ -129,6 +131,7 @@ def _environments(devices: int) -> Iterator[dict[str, str]]:
             "MASTER_PORT": str(port),
             "OMP_NUM_THREADS": threads,
             STARTER: str(os.getpid()),
+            **quiet,
             **loopback,
         }
 

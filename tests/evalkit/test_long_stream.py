@@ -20,6 +20,7 @@ import pytest
 from evalkit.experiments import Segments
 from evalkit.long_stream import LongStream, join_parts
 from evalkit.makers.streams import MemorySampler, resident_mib
+from evalkit.methods.remux import cut_pictures
 from evalkit.plan import shard_of, streamed_sample, window_begin_s, window_sample
 from evalkit.records import GENERATE, Key
 from evalkit.stress import repeated_voice
@@ -105,6 +106,11 @@ def test_parts_become_one_video_with_its_voice(
     assert len(work.parts()) == 7
     frames, fps = join_parts(work.parts(), voice(0), RATE_HZ, tmp_path / "out.mp4")
     assert (frames, fps) == (1000, 25.0)
+    # Parts are as long as they happen to be; segments can be cut out of the whole at every second second all the same.
+    assert any(int(part.stem) % 50 for part in work.parts())
+    for begin_s in range(0, 40, 2):
+        assert cut_pictures(tmp_path / "out.mp4", begin_s, begin_s + 2, tmp_path / "cut.mp4") == 50
+        assert levels([tmp_path / "cut.mp4"]) == levels(work.parts())[25 * begin_s : 25 * begin_s + 50]
     assert levels([tmp_path / "out.mp4"]) == levels(work.parts())
     with av.open(str(tmp_path / "out.mp4")) as file:
         heard = np.concatenate([frame.to_ndarray().ravel() for frame in file.decode(audio=0)])

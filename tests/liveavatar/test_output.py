@@ -313,3 +313,14 @@ def test_timeline_on_a_full_disk() -> None:
         pytest.skip("this system has no /dev/full")
     with pytest.raises(OutputError, match="timeline /dev/full: the disk is full"):
         Timeline("/dev/full")
+
+
+@pytest.mark.parametrize("first_frame", [0, 30, 1560])
+def test_a_part_has_its_key_frames_on_the_grid_of_the_whole(tmp_path: Path, first_frame: int) -> None:
+    texture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    with VideoWriter(tmp_path / "part.mp4", 64, 64, 25, first_frame=first_frame) as video:
+        video.write(np.stack([np.roll(texture, step // 3, axis=1) for step in range(130)]))
+    with av.open(str(tmp_path / "part.mp4")) as file:
+        packets = [packet for packet in file.demux(video=0) if packet.pts is not None]
+        keys = {round(packet.pts * packet.time_base * 25) for packet in packets if packet.is_keyframe}
+    assert keys == {0, *(frame for frame in range(130) if (first_frame + frame) % 50 == 0)}

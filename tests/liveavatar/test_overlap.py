@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from liveavatar import pipeline
+from liveavatar.config import RolloutOptions
 from liveavatar.streaming.rollout import LatentBlock
-from liveavatar.streaming.session import Session, VideoChunk
-from liveavatar.streaming.state import session_state
+from liveavatar.streaming.session import Session, VideoChunk, steps_to_hand_on
+from liveavatar.streaming.state import restore_session, session_state
 from liveavatar.threads import map_beside, share_threads, threads_of_process
 
 RATE = 16_000
@@ -27,9 +30,9 @@ def plain() -> pipeline.Pipeline:
     return pipeline.load("nano", weights="random-tiny")
 
 
-@pytest.fixture(scope="module")
-def overlapped(plain: pipeline.Pipeline) -> pipeline.Pipeline:
-    return pipeline.Pipeline(plain.components, plain.rollout_type, overlaps=True)
+@pytest.fixture(scope="module", params=[0, 1, 3, 9], ids=lambda steps: f"{steps} steps beside")
+def overlapped(plain: pipeline.Pipeline, request: pytest.FixtureRequest) -> pipeline.Pipeline:
+    return pipeline.Pipeline(plain.components, plain.rollout_type, overlaps=True, steps_beside=request.param)
 
 
 def opened(loaded: pipeline.Pipeline) -> Session:
@@ -97,6 +100,50 @@ def test_no_state_is_told_while_a_block_is_ahead_of_its_frames(overlapped: pipel
     state = session_state(session)
     assert state is not None
     assert state["frames_out"] == 12 * (rest[-1] + 1)
+
+
+def test_a_prompt_in_mid_stream_is_heard_by_all_steps_alike(plain: pipeline.Pipeline, overlapped: pipeline.Pipeline) -> None:
+    frames = []
+    for loaded in (plain, overlapped):
+        session = opened(loaded)
+        session.set_prompt("a singer", 1.5)
+        frames.append(np.concatenate([one.frames for one in chunks(session, [len(VOICE)])]))
+    same = np.concatenate([one.frames for one in chunks(opened(plain), [len(VOICE)])])
+    assert np.array_equal(frames[0], frames[1])
+    assert not np.array_equal(frames[0], same)
+
+
+def test_a_stream_goes_on_from_its_state(overlapped: pipeline.Pipeline) -> None:
+    session, half = opened(overlapped), 4 * RATE
+    list(session.push(VOICE[:half]))
+    state = session_state(session)
+    assert state is not None
+    state = copy.deepcopy(state)
+    rest = [one.frames for one in (*session.push(VOICE[half:]), *session.flush())]
+    again = opened(overlapped)
+    restore_session(again, state)
+    assert np.array_equal(
+        np.concatenate([one.frames for one in (*again.push(VOICE[half:]), *again.flush())]), np.concatenate(rest)
+    )
+
+
+def test_a_state_of_another_division_of_steps_is_refused(plain: pipeline.Pipeline, overlapped: pipeline.Pipeline) -> None:
+    session, other = opened(plain), opened(overlapped)
+    list(session.push(VOICE))
+    state = session_state(session)
+    assert state is not None
+    if len(other.rollouts) == 1:
+        restore_session(other, state)
+        assert other.rollout.next_block == session.rollout.next_block
+    else:
+        with pytest.raises(ValueError, match="the state is of 1 rollouts, this stream has 2"):
+            restore_session(other, state)
+
+
+def test_clean_caches_keep_all_steps_in_one_place() -> None:
+    options = RolloutOptions()
+    assert [steps_to_hand_on(options, wanted) for wanted in (0, 1, 9)] == [0, 1, options.steps - 1]
+    assert steps_to_hand_on(replace(options, cache="clean"), 1) == 0
 
 
 def test_an_error_while_decoding_reaches_the_caller(

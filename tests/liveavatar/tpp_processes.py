@@ -21,7 +21,7 @@ from liveavatar.checkpoints.random_weights import fill_randomly
 from liveavatar.components import ALL_PARTS, Components, build, placement
 from liveavatar.config import ProfileConfig, RolloutOptions, nano
 from liveavatar.model.codec import Codec
-from liveavatar.model.light_decoder import LightDecoder
+from liveavatar.model.light_decoder import LightDecoder, hold_for_cpu
 from liveavatar.model.prepared import for_inference
 from liveavatar.model.text import HashedWords
 from liveavatar.model.transformer import S2VTransformer
@@ -58,7 +58,7 @@ def parts_of(profile: ProfileConfig, seed: int = 0) -> Components:
         codec=made[1],
         prompt_rows=lambda prompt: words(words.word_ids(prompt)[None]),
         conditions=lambda options: VoiceConditions(model, tiny_speech(profile), profile, options.audio_history),
-        light=made[2],
+        light=hold_for_cpu(made[2]),
     )
 
 
