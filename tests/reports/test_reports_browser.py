@@ -1,10 +1,11 @@
 """The page in a real browser with the network off: silent, sortable by keyboard, playable, legible in both themes.
 
-No checker of access is installed here; `access_rules.js` holds the serious rules by hand.
+Access is checked twice: by axe (which the test extra installs) and by `access_rules.js`, which holds rules beyond it.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ import reports
 from tests.reports.chromium import Chromium, find_chromium
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine")
+_AXE_PACKAGE = importlib.util.find_spec("axe_core_python")
+AXE = Path(_AXE_PACKAGE.origin).with_name("axe.min.js") if _AXE_PACKAGE and _AXE_PACKAGE.origin else None
 RULES = Path(__file__).with_name("access_rules.js").read_text(encoding="utf-8")
 
 
@@ -122,6 +125,33 @@ def test_no_serious_rule_of_access_is_broken(browser: Chromium, pages: dict[str,
     browser.run('document.querySelectorAll("details").forEach((one) => { one.open = true; })')
     assert browser.run(RULES) == []
     browser.media()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["single", "folder", "index"])
+def test_axe_finds_nothing_serious(browser: Chromium, pages: dict[str, Path], name: str, scheme: str) -> None:
+    if AXE is None:
+        pytest.skip("axe is not installed: python -m pip install axe-core-python")
+    browser.media(prefers_color_scheme=scheme)
+    browser.open(pages[name])
+    browser.run('document.querySelectorAll("details").forEach((one) => { one.open = true; })')
+    browser.run(AXE.read_text(encoding="utf-8") + ";0")
+    found = browser.run("axe.run(document, {resultTypes: ['violations']}).then((all) => JSON.parse(JSON.stringify(all)))")
+    assert len(found["passes"]) > 10
+    serious = [one for one in found["violations"] if one["impact"] in ("serious", "critical")]
+    assert [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in serious] == []
+    browser.media()
+
+
+def test_axe_would_find_what_is_serious(browser: Chromium, tmp_path: Path) -> None:
+    if AXE is None:
+        pytest.skip("axe is not installed: python -m pip install axe-core-python")
+    page = tmp_path / "bad.html"
+    page.write_text("<html><body><img src='x.png'><p style='color:#eee;background:#fff'>pale</p></body></html>", "utf-8")
+    browser.open(page)
+    browser.run(AXE.read_text(encoding="utf-8") + ";0")
+    found = browser.run("axe.run(document).then((all) => all.violations.map((one) => one.id))")
+    assert {"image-alt", "color-contrast", "html-has-lang"} <= set(found)
 
 
 def test_the_dark_theme_is_dark(browser: Chromium, pages: dict[str, Path]) -> None:
