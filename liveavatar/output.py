@@ -52,7 +52,8 @@ class OutputError(OSError):
 class VideoFormat:
     """How frames and samples are encoded. `is_live` trades file size for leaving the encoder at once.
 
-    first_frame: the number of the first frame in the longer video that this is a part of; key frames lie on the whole's grid.
+    first_frame: the number of the first frame in the longer video that this is a part of: key frames lie where the whole has
+    them.
     """
 
     width: int

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     import numpy as np
 
     from liveavatar.config import ProfileConfig
@@ -36,7 +38,7 @@ class LiveFrames:
     def __init__(self, session: Session, config: ProfileConfig) -> None:
         self.session = session
         self.width, self.height, self.fps = config.width, config.height, float(config.fps)
-        self.thread = session.thread
+        self.thread: Executor | None = session.thread
 
     def push(self, samples: np.ndarray) -> Iterator[np.ndarray]:
         """Frames of each block that these samples complete."""
