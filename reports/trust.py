@@ -196,7 +196,7 @@ def verdict(run: Run) -> str:
     parts = [part for part in (_sync_part(run, system), _speed_part(run, system)) if part]
     if not parts:
         return f"{system.title} has no measured headline figure in this run; the tables say why."
-    return f"{system.title} {' and '.join(parts)}."
+    return f"{system.title} {' and '.join(parts).rstrip(',')}."
 
 
 def _sync_part(run: Run, system: Method) -> str:

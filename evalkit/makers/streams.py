@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -136,16 +137,19 @@ class MemorySampler:
         return {"t_s": [round(t, 2) for t, _ in self._points], "rss_mib": [round(mib, 2) for _, mib in self._points]}
 
     def summary(self) -> dict[str, float | None]:
-        """Memory after the first minute (or tenth, of short streams), at the end, the highest, and the growth between."""
-        values = [mib for _, mib in self._points]
-        if not values:
+        """Memory after the first minute (of short streams: half), at the end, the highest, and the growth between.
+
+        Early and end are medians over a minute: saving a stream's state takes some memory for a moment.
+        """
+        if not self._points:
             return {"early_mib": None, "end_mib": None, "highest_mib": None, "growth_share": None}
         lasted_s = self._points[-1][0]
-        early_s = min(FIRST_MINUTE_S, lasted_s / 10)
-        early = next(mib for t, mib in self._points if t >= early_s)
-        found = {"early_mib": early, "end_mib": values[-1], "highest_mib": max(values)}
+        begin_s = min(FIRST_MINUTE_S, lasted_s / 2)
+        early = statistics.median(mib for t, mib in self._points if begin_s <= t <= 2 * begin_s)
+        end = statistics.median(mib for t, mib in self._points if t >= lasted_s - begin_s)
+        found = {"early_mib": early, "end_mib": end, "highest_mib": max(mib for _, mib in self._points)}
         rounded: dict[str, float | None] = {name: round(value, 2) for name, value in found.items()}
-        return {**rounded, "growth_share": round(values[-1] / early - 1, 5), "processes": self._processes}
+        return {**rounded, "growth_share": round(end / early - 1, 5), "processes": self._processes}
 
     def _watch(self) -> None:
         while True:

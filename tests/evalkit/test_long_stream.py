@@ -158,8 +158,11 @@ def test_memory_counts_the_processes_below() -> None:
     sampler = MemorySampler()
     sampler._points = [(float(t), 100.0 if t < 30 else 110.0 + t / 1000) for t in range(0, 601, 10)]
     found = sampler.summary()
-    assert found["early_mib"] == pytest.approx(110.06)
-    assert found["growth_share"] == pytest.approx(0.54 / 110.06, abs=1e-4)
+    assert found["early_mib"] == pytest.approx(110.09)
+    assert found["end_mib"] == pytest.approx(110.57)
+    assert found["growth_share"] == pytest.approx(0.48 / 110.09, abs=1e-5)
+    sampler._points = [(0.0, 50.0), (1.0, 100.0), (2.0, 100.0)]
+    assert sampler.summary()["growth_share"] == 0.0
 
 
 def test_a_run_killed_in_the_middle_of_its_stream_goes_on_from_a_part(tmp_path: Path) -> None:

@@ -119,6 +119,15 @@ def test_slopes_and_scenarios_are_said_in_words(run_folder: Path) -> None:
     assert "0 deadlines missed with 0 ms of buffer" in words
 
 
+def test_the_sentence_ends_like_one_with_and_without_speed(run_folder: Path) -> None:
+    assert trust.verdict(data.load(run_folder)).count(", and generates") == 1
+    shutil.rmtree(run_folder / "records/speed")
+    said = trust.verdict(data.load(run_folder))
+    assert "against" in said
+    assert said.endswith(".")
+    assert ",." not in said
+
+
 def test_the_trust_box_speaks_of_a_streams_memory(run_folder: Path) -> None:
     stream = {"t_s": [0, 60, 600], "rss_mib": [600.0, 612.0, 613.0], "label": "live_avatar", "frames": 15000}
     stream |= {"growth_share": 0.0016, "times_playback": 4.2, "highest_position": 12297.0, "starts": 2}
