@@ -62,9 +62,18 @@ def _failures(run: Run) -> Check:
     return Check(PASS, "No failures", f"All {fmt.plural(len(states), 'record')} finished.")
 
 
+def _but_threads(block: Json) -> Json:
+    return {name: value for name, value in block.items() if name != "torch_threads"}
+
+
 def _environments(run: Run) -> Check:
     origins = [record.get("origin") or {} for _, record in run.records()]
     used = sorted({str(origin["env_id"]) for origin in origins if origin.get("env_id")})
+    blocks = {name: run.environments.get(name, {"id": name}) for name in used}
+    # A process that did no computing with torch does not say how many threads torch has: that is no other environment.
+    told = {name for name, block in blocks.items() if block.get("torch_threads", 0) is not None}
+    same = {name: _but_threads(blocks[name]) for name in used}
+    used = [name for name in used if name in told or not any(same[name] == same[other] for other in told)]
     if len(used) > 1:
         text = f"Records come from {len(used)} environments ({', '.join(used)}); compare speed within one only."
         return Check(WARN, "Mixed environments", text)

@@ -108,6 +108,18 @@ def test_mixed_environments_and_invalid_speed_are_said(run_folder: Path) -> None
     assert "another process was running" in words(build_text(run_folder))
 
 
+def test_a_process_that_says_no_threads_is_no_other_environment(run_folder: Path) -> None:
+    block = json.loads((run_folder / "env/env-3f2a.json").read_text("utf-8"))
+    (run_folder / "env/env-other.json").write_text(json.dumps({**block, "torch_threads": None}), "utf-8")
+    (run_folder / "env/env-3f2a.json").write_text(json.dumps({**block, "torch_threads": 2}), "utf-8")
+    change(next(run_folder.glob("records/score/dino_s/truth/long/*.json")), origin={"env_id": "env-other"})
+    assert levels(run_folder)["One environment"] == "pass"
+    (run_folder / "env/env-other.json").write_text(json.dumps({**block, "torch_threads": 1}), "utf-8")
+    assert levels(run_folder)["Mixed environments"] == "warn"
+    (run_folder / "env/env-other.json").write_text(json.dumps({**block, "python": "3.12.1", "torch_threads": None}), "utf-8")
+    assert levels(run_folder)["Mixed environments"] == "warn"
+
+
 def test_values_of_the_wrong_kind_do_not_break_the_page(run_folder: Path) -> None:
     edit_cells(run_folder, "live_avatar", "sync_c", value="high", low=None, n=None, reason=None)
     change(next(run_folder.glob("records/score/sync_c/live_avatar/short/*.json")), series={"x": None}, value=True)
