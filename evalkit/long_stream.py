@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from evalkit.store import read_json, write_bytes, write_text
+from evalkit.store import read_json, write_text
 from liveavatar.threads import map_beside
 
 PART_S = 60.0
@@ -44,11 +44,11 @@ class FrameStream(Protocol):
     def flush(self) -> Iterator[np.ndarray]:
         """Frames of what is left when the sound has ended."""
 
-    def state(self) -> bytes | None:
-        """All that decides the coming frames; None while it cannot be kept."""
+    def save(self, path: Path) -> bool:
+        """Write all that decides the coming frames to a file; False, and no file, while it cannot be kept."""
 
-    def restore(self, state: bytes) -> None:
-        """Go on from a state; nothing may have been pushed before."""
+    def restore(self, path: Path) -> None:
+        """Go on from a saved state; nothing may have been pushed before."""
 
     def position(self) -> float | None:
         """The highest rotary position in use now; None where there is no such thing."""
@@ -88,7 +88,7 @@ class LongStream:
         """Make what is left of the stream."""
         self._forget_uncommitted()
         if self.progress.frames:
-            stream.restore((self.folder / self._state_name()).read_bytes())
+            stream.restore(self.folder / _state_name(self.progress.frames))
         self.progress.starts += 1
         self.progress.write(self.folder)
         begin, spent_s = time.monotonic(), self.progress.wall_s
@@ -97,10 +97,10 @@ class LongStream:
         for piece in voice(samples):
             frames += sum(map_beside(part.write, stream.push(piece), stream.thread))
             samples += len(piece)
-            if part.frames >= self.part_s * stream.fps and (state := stream.state()) is not None:
+            if part.frames >= self.part_s * stream.fps and stream.save(self.folder / _state_name(frames)):
                 part.close()
                 part = _Part(self.folder, frames, stream)
-                self._commit(frames, samples, spent_s + time.monotonic() - begin, state, stream.position())
+                self._commit(frames, samples, spent_s + time.monotonic() - begin, stream.position())
         frames += sum(map_beside(part.write, stream.flush(), stream.thread))
         part.close()
         # The end has no state to go on from; its frames are committed by the artefact that is made of the parts.
@@ -114,25 +114,25 @@ class LongStream:
         """Let go of everything, once the parts have become one video."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _commit(self, frames: int, samples: int, wall_s: float, state: bytes, position: float | None) -> None:
-        old = self._state_name()
+    def _commit(self, frames: int, samples: int, wall_s: float, position: float | None) -> None:
+        old = _state_name(self.progress.frames)
         self.progress.frames, self.progress.samples, self.progress.wall_s = frames, samples, wall_s
         if position is not None:
             self.progress.highest_position = max(position, self.progress.highest_position or 0.0)
-        write_bytes(self.folder / self._state_name(), state)
         self.progress.write(self.folder)
-        if old != self._state_name():
-            (self.folder / old).unlink(missing_ok=True)
+        (self.folder / old).unlink(missing_ok=True)
 
     def _forget_uncommitted(self) -> None:
         """Parts and states beyond the last commit: an interrupted writer's."""
         for path in self.folder.iterdir():
             is_part = path.suffix == ".mp4" and path.stem.isdigit() and int(path.stem) < self.progress.frames
-            if not is_part and path.name not in (PROGRESS, self._state_name()):
+            if not is_part and path.name not in (PROGRESS, _state_name(self.progress.frames)):
                 path.unlink()
 
-    def _state_name(self) -> str:
-        return f"{STATE}-{self.progress.frames:012d}"
+
+def _state_name(frames: int) -> str:
+    """The state after so many frames."""
+    return f"{STATE}-{frames:012d}"
 
 
 class _Part:

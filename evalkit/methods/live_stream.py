@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
+    from pathlib import Path
 
     import numpy as np
 
@@ -33,7 +33,7 @@ class LiveListening:
 
 
 class LiveFrames:
-    """A session whose state after a block can be kept as bytes (`evalkit.long_stream.FrameStream`)."""
+    """A session whose state after a block can be kept in a file (`evalkit.long_stream.FrameStream`)."""
 
     def __init__(self, session: Session, config: ProfileConfig) -> None:
         self.session = session
@@ -50,26 +50,25 @@ class LiveFrames:
         for chunk in self.session.flush():
             yield chunk.frames
 
-    def state(self) -> bytes | None:
-        """Tensors and numbers, as torch saves them."""
+    def save(self, path: Path) -> bool:
+        """Tensors and numbers, as torch saves them: straight to the file, so that memory stays as it is."""
         import torch
 
+        from evalkit.store import write_stream
         from liveavatar.streaming.state import session_state
 
         found = session_state(self.session)
-        if found is None:
-            return None
-        buffer = io.BytesIO()
-        torch.save(found, buffer)
-        return buffer.getvalue()
+        if found is not None:
+            write_stream(path, lambda file: torch.save(found, file))
+        return found is not None
 
-    def restore(self, state: bytes) -> None:
+    def restore(self, path: Path) -> None:
         """Go on from such a state."""
         import torch
 
         from liveavatar.streaming.state import restore_session
 
-        restore_session(self.session, torch.load(io.BytesIO(state), weights_only=True, map_location="cpu"))
+        restore_session(self.session, torch.load(path, weights_only=True, map_location="cpu"))
 
     def position(self) -> float | None:
         """The sink's, which stands ahead of all others."""

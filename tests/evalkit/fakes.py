@@ -146,11 +146,12 @@ class FakeFrames:
         self.made += count
         return np.repeat(np.array(levels, np.uint8), 16 * 16 * 3).reshape(-1, 16, 16, 3)
 
-    def state(self) -> bytes | None:
-        return json.dumps([self.heard, self.made]).encode()
+    def save(self, path: Path) -> bool:
+        path.write_text(json.dumps([self.heard, self.made]))
+        return True
 
-    def restore(self, state: bytes) -> None:
-        self.heard, self.made = json.loads(state)
+    def restore(self, path: Path) -> None:
+        self.heard, self.made = json.loads(path.read_text())
 
     def position(self) -> float | None:
         return float(self.made % 1000)
