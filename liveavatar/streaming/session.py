@@ -196,8 +196,8 @@ class Session:
     def _denoised(self, inputs: Iterable[BlockInput]) -> Iterator[_Denoised]:
         """Each block after the first rollout's steps."""
         for given in inputs:
-            text = self.prompts(given.block)
-            with self._undivided(given.block):
+            with torch.inference_mode(), self._undivided(given.block):
+                text = self.prompts(given.block)
                 latent = _steps(self.rollout, given, self._noise, text)
             yield _Denoised(latent, given, text)
 
