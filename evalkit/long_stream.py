@@ -105,6 +105,7 @@ class LongStream:
         part.close()
         # The end has no state to go on from; its frames are committed by the artefact that is made of the parts.
         self.progress.wall_s, self.progress.frames = spent_s + time.monotonic() - begin, frames
+        self._saw(stream.position())
 
     def parts(self) -> list[Path]:
         """Finished parts in order."""
@@ -117,10 +118,13 @@ class LongStream:
     def _commit(self, frames: int, samples: int, wall_s: float, position: float | None) -> None:
         old = _state_name(self.progress.frames)
         self.progress.frames, self.progress.samples, self.progress.wall_s = frames, samples, wall_s
-        if position is not None:
-            self.progress.highest_position = max(position, self.progress.highest_position or 0.0)
+        self._saw(position)
         self.progress.write(self.folder)
         (self.folder / old).unlink(missing_ok=True)
+
+    def _saw(self, position: float | None) -> None:
+        if position is not None:
+            self.progress.highest_position = max(position, self.progress.highest_position or 0.0)
 
     def _forget_uncommitted(self) -> None:
         """Parts and states beyond the last commit: an interrupted writer's."""

@@ -75,6 +75,37 @@ def test_table2_from_a_checkpoint_folder(weights: Path, tmp_path: Path) -> None:
     }
 
 
+def test_everything_from_a_checkpoint_folder(weights: Path, tmp_path: Path) -> None:
+    """Every table, figure and stream in one command, and a page over them: the paths that Table 2 alone does not take."""
+    out = tmp_path / "runs"
+    words = ["run", "all", "--profile", "s2v-14b", "--weights", weights, "--size", "48x64", "--out", out, "--plugin", SETS]
+    words += ["--methods", "live_avatar,live_avatar_no_aas", "--metrics", "sync_c", "--limit", "1", "--seconds", "10"]
+    done = subprocess.run(
+        command(*map(str, words), "--threads", "1", "--json"),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=550,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    clips = sorted(path.parent.name for path in (out / "tables/records/generate").glob("*/*/*.json"))
+    sets = ("genbench_in_domain", "genbench_long", "genbench_short", "positions")
+    assert clips == sorted([*sets, *sets])
+    seen = json.loads((out / "tables/stats/positions.json").read_text())
+    assert {one["method"] for one in seen} == {"live_avatar", "live_avatar_no_aas"}
+    tables = {path.name for path in (out / "tables/table").glob("*.md")}
+    assert {"table2.md", "table3.md", "table4.md", "table6.md", "table8.md"} <= tables
+    stream = json.loads(next((out / "stream/records/generate/live_avatar/stress_stream").glob("*.json")).read_text())
+    assert stream["frames"] == 250
+    assert stream["details"]["highest_position"] > 0
+    page = (out / "index.html").read_text()
+    assert (out / "tables/report/index.html").is_file()
+    assert (out / "stream/report/index.html").is_file()
+    assert "tables/report/index.html" in page
+    assert "stream/report/index.html" in page
+
+
 @pytest.mark.parametrize("name", [name for name in experiment_names() if not name.startswith("fake")])
 def test_every_experiment_is_ready_for_a_checkpoint_folder(weights: Path, tmp_path: Path, name: str) -> None:
     generator = GeneratorSetup(str(weights), size="48x64")
