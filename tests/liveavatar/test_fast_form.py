@@ -7,6 +7,9 @@ from copy import deepcopy
 import pytest
 import torch
 
+from liveavatar.checkpoints.random_weights import fill_randomly
+from liveavatar.config import nano
+from liveavatar.model.light_decoder import LightDecoder, hold_for_cpu
 from liveavatar.model.prepared import fuse_projections, hold_by_column
 from liveavatar.model.transformer import S2VTransformer
 from tests.liveavatar.plain_cases import CASES, Case, case
@@ -52,3 +55,20 @@ def test_prepared_forms_keep_names_and_values(form: object) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
     stream = c.rollout(model).denoise
     torch.testing.assert_close(latents(stream, c, 2), latents(c.fast(), c, 2), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("has_units", "wanted"), [(False, 1e-5), (True, 1e-2)])
+def test_the_light_decoder_in_its_form_for_a_cpu(monkeypatch: pytest.MonkeyPatch, has_units: bool, wanted: float) -> None:
+    monkeypatch.setattr("liveavatar.model.light_decoder.has_matrix_units", lambda: has_units)
+    config = nano().codec
+    plain = LightDecoder(config)
+    fill_randomly(plain, torch.device("cpu"), seed=0)
+    held = hold_for_cpu(deepcopy(plain))
+    assert held.is_half == has_units
+    assert not plain.is_half
+    latents = torch.randn(1, config.z_dim, 5, 4, 6, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        truth, made = plain(latents), held(latents)
+    assert made.dtype == torch.float32
+    assert (made - truth).square().mean().sqrt() < wanted * truth.square().mean().sqrt()
+    assert (made != truth).any() or not has_units
