@@ -1,5 +1,6 @@
 """A stream of any length into files, in parts: whatever stops it, it goes on from its last part with the very same frames.
 
+With as many threads as before, that is: with another number sums round differently, by some levels of 255 after a while.
 Beside the parts lies one state, that of the stream after the newest part. Parts are closed before the state is written, so a
 part without its state is made again. Memory and open files do not grow with the length.
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -41,6 +42,7 @@ class RayExecutor(Executor):
             os.environ.setdefault(name, value)
         self._ray = ray or _import_ray()
         _connect(self._ray)
+        _hear_of_children()
         self._queue = JobQueue()
         self._loads: dict[str, Load] = {}
         self._tasks: dict[Any, tuple[Job, str]] = {}  # reference -> job, node
@@ -160,6 +162,7 @@ def run_job(content: Mapping[str, Any]) -> int:
     job = Job(content["id"], tuple(content["argv"]), Path(content["log"]), needs, content["env"], content["interpreter"])
     # Asked for none, Ray leaves all devices visible; the others must not see them.
     devices = [one for one in os.environ.get(DEVICES, "").split(",") if one] if needs.gpus else []
+    _hear_of_children()
     process = start(job, devices)
     try:
         return process.wait()
@@ -169,6 +172,15 @@ def run_job(content: Mapping[str, Any]) -> int:
                 os.killpg(process.pid, 9)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=5)
+
+
+def _hear_of_children() -> None:
+    """Undo what Ray does with `SETTINGS`: its processes, and all that they start, ignore the end of their children.
+
+    An exit code then reads 0, whatever it was. Ray does so below Python, which still knows the handler from before.
+    """
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL)
 
 
 def as_plain(job: Job) -> dict[str, Any]:

@@ -5,6 +5,8 @@ Facts it keeps, each from Ray's documentation or source (2.x):
 - `ray.init(address="auto")` raises ConnectionError where no cluster runs; `address="local"` starts one (docs, ray.init).
 - `object_store_memory` may not be given when connecting to a cluster: ValueError (`_private/worker.py`, init).
 - `ray.init` replaces the driver's SIGTERM handler (docs, ray.init).
+- With RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper the driver and every task ignore SIGCHLD, set below
+  Python, and their children inherit it: `Popen.poll` then tells 0 for any end (seen with 2.60).
 - `ray.remote(...)(function)` gives an object with `.options(...)` and `.remote(...)`; max_retries=0 means never again.
 - `ray.wait(refs, num_returns, timeout)` gives (ready, not ready) (docs, ray.wait).
 - `ray.get` of a task that raised raises RayTaskError; of one whose worker died, WorkerCrashedError; of a pending one that
@@ -21,6 +23,7 @@ A task here runs as `python -c` in a process of its own, so that killing a worke
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -51,7 +54,8 @@ class TaskCancelledError(RayError):
 
 
 TASK = """
-import importlib, json, sys
+import ctypes, importlib, json, signal, sys
+ctypes.CDLL(None).signal(int(signal.SIGCHLD), ctypes.c_void_p(int(signal.SIG_IGN)))
 module, name, content, out = sys.argv[1:]
 try:
     value = {"value": getattr(importlib.import_module(module), name)(json.loads(content))}
@@ -88,6 +92,7 @@ class FakeRay:
         if address == "auto" and options.get("object_store_memory") is not None:
             raise ValueError("When connecting to an existing cluster, object_store_memory must not be provided.")
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        ctypes.CDLL(None).signal(int(signal.SIGCHLD), ctypes.c_void_p(int(signal.SIG_IGN)))
         self.inits.append({"address": address, **options})
 
     def shutdown(self) -> None:

@@ -32,7 +32,9 @@ def pictures(work: LongStream) -> np.ndarray:
 
 def killed_after_its_first_part(folder: Path) -> int:
     """Start the stream as a process of its own and kill it; gives the frames that were safe by then."""
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(ROOT)}
+    # As many threads as here: with another number sums round differently.
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    threads = {**dict.fromkeys(names, str(torch.get_num_threads())), "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.evalkit.real_stream", str(folder)], cwd=ROOT, env={**os.environ, **threads}
     )
