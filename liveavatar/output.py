@@ -87,7 +87,10 @@ class VideoFormat:
 
     def video_options(self) -> dict[str, str]:
         # No B-frames: decode order is display order, so a file cut anywhere has exact times.
-        options = {"crf": str(self.crf), "preset": self.preset, "bf": "0"}
+        # Without "cpu-independent" x264 now and then gives other bytes for the same frames: its look-ahead (macroblock tree)
+        # then depends on what lay in memory before.
+        x264 = {"x264-params": "cpu-independent=1"}
+        options = {"crf": str(self.crf), "preset": self.preset, "bf": "0", **x264}
         return options | {"tune": "zerolatency"} if self.is_live else options
 
 
