@@ -24,7 +24,7 @@ from liveavatar.model.light_decoder import LightDecoder, hold_for_cpu
 from liveavatar.model.offload import offload_blocks
 from liveavatar.model.precision import set_precision
 from liveavatar.model.prepared import for_inference
-from liveavatar.model.speech_encoder import SpeechEncoder
+from liveavatar.model.speech_encoder import SpeechEncoder, hold_by_tap
 from liveavatar.model.text import HashedWords
 from liveavatar.model.transformer import S2VTransformer
 from liveavatar.streaming.conditions import Conditions, VoiceConditions
@@ -173,6 +173,7 @@ def _nano(
     _fill(networks, folder, place.device, variant)
     if "transformer" in parts:
         finish_transformer(transformer, place)
+    hold_by_tap(speech)
     if place.device.type == "cpu":
         hold_for_cpu(light)
     return Components(

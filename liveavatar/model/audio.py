@@ -96,9 +96,11 @@ class _MotionEncoder(nn.Module):
         """[B, C, T] -> local tokens [B, T/4, tokens+1, D] and global vectors [B, T/4, D]."""
         batch = features.shape[0]
         grouped = self.conv1_local(features).unflatten(1, (self.tokens, -1)).flatten(0, 1)
-        local = self._down(grouped).unflatten(0, (batch, self.tokens)).transpose(1, 2)
+        # Both branches go down together, as samples of one batch.
+        down = self._down(torch.cat([grouped, self.conv1_global(features)]))
+        local = down[:-batch].unflatten(0, (batch, self.tokens)).transpose(1, 2)
         padding = self.padding_tokens.expand(batch, local.shape[1], -1, -1).to(local.dtype)
-        return torch.cat([local, padding], dim=2), self.final_linear(self._down(self.conv1_global(features)))
+        return torch.cat([local, padding], dim=2), self.final_linear(down[-batch:])
 
 
 class CausalAudioEncoder(nn.Module):

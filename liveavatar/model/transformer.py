@@ -249,17 +249,10 @@ class S2VTransformer(nn.Module):
 
     def levels(self, embedded: Tensor, pooled: Tensor | None = None) -> Levels:
         """What embedded times [B, F, D], with the pooled voice if it counts, do to every layer."""
-        return self.levels_of_times(embedded[None], pooled)[0]
-
-    def levels_of_times(self, embedded: Tensor, pooled: Tensor | None = None) -> list[Levels]:
-        """`levels` of several embedded times [times, B, F, D] and one voice."""
         embedded, projected = self._projected(embedded, pooled)
-        stacked = torch.cat([block.modulation for block in self.blocks])  # type: ignore[misc]
-        rows = stacked[:, None, None] + projected.unsqueeze(1)
+        rows = torch.cat([block.modulation for block in self.blocks])[:, None, None] + projected  # type: ignore[misc]
         rows[..., 1::3, :] += 1  # both scales
-        of_blocks = (tuple(layer.unbind(2) for layer in time.unbind(0)) for time in rows.unsqueeze(-2).unbind(0))
-        heads = zip(*(part.unbind(0) for part in self.head.modulated_by(embedded)), strict=True)
-        return [Levels(blocks, head) for blocks, head in zip(of_blocks, heads, strict=True)]
+        return Levels(tuple(layer.unbind(2) for layer in rows.unsqueeze(-2).unbind(0)), self.head.modulated_by(embedded))
 
     def constants(self, time: float, cond: Tensor | None) -> StepConstants:
         """What `step` needs at one time (0..1000) beside `cond`, whatever the noisy latents and the voice are."""

@@ -122,7 +122,7 @@ class Rollout:
         self.key, self.recode = key, recode
         self.caches = [self._new_cache() for _ in (self.own if options.cache == "timestep" else range(1))]
         self.next_block = 0
-        self._embedded: dict[tuple[float, ...], Tensor] = {}  # times -> [times, B, 1, D]
+        self._embedded: dict[float, Tensor] = {}  # time -> [B, 1, D]
         self._levels: tuple[Voice | None, dict[float, Levels]] = (None, {})
         self._constants: dict[float, tuple[Tensor | None, StepConstants]] = {}
         self._newest_table: tuple[int, Tensor] | None = None
@@ -255,22 +255,21 @@ class Rollout:
         """What the model makes of a time: kept for the whole stream, or for a block where the voice is heard there too."""
         if torch.is_grad_enabled():
             return None
-        heard, levels = self._levels
+        # One time at a time, whoever makes which steps: more of them in one product would round otherwise.
         of_voice = voice if self.model.config.voice_in_time else None
-        if heard is not of_voice or time not in levels:
-            # All times at once: the projection's weights are read once per block instead of once per step.
-            embedded, pooled = self._embedded_times(x), None if of_voice is None else of_voice.pooled
-            levels = dict(zip(map(model_time, self.levels), self.model.levels_of_times(embedded, pooled), strict=True))
-            self._levels = (of_voice, levels)
+        if self._levels[0] is not of_voice:
+            self._levels = (of_voice, {})
+        levels = self._levels[1]
+        if time not in levels:
+            levels[time] = self.model.levels(self._embedded_time(time, x), None if of_voice is None else of_voice.pooled)
         return levels[time]
 
-    def _embedded_times(self, x: Tensor) -> Tensor:
-        """All times of a block through the model's embedding [times, B, 1, D]; made once."""
-        times = tuple(map(model_time, self.levels))
-        if times not in self._embedded:
-            given = torch.tensor(times, dtype=torch.float64, device=x.device)
-            self._embedded[times] = self.model.embed_times(given[:, None, None].expand(-1, x.shape[0], 1))
-        return self._embedded[times]
+    def _embedded_time(self, time: float, x: Tensor) -> Tensor:
+        """A block's time through the model's embedding [B, 1, D]; made once."""
+        if time not in self._embedded:
+            given = torch.tensor(time, dtype=torch.float64, device=x.device)
+            self._embedded[time] = self.model.embed_times(given.expand(x.shape[0], 1))
+        return self._embedded[time]
 
     def _constants_at(self, time: float, cond: Tensor | None) -> StepConstants | None:
         """What the model makes of a time and of the latents beside the noisy ones: kept while those are the same."""

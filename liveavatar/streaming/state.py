@@ -128,7 +128,8 @@ def _sink_from(state: list[Tensor | None], like: Tensor) -> Prefilled:
 def _conditions_state(conditions: object) -> State:
     if isinstance(conditions, VoiceConditions):
         pending = torch.from_numpy(np.ascontiguousarray(conditions.pending))
-        return {"pending": pending, "next_block": conditions.next_block, "skip": conditions._skip}
+        state = {"pending": pending, "next_block": conditions.next_block, "skip": conditions._skip}
+        return {**state, "past": conditions.past.inputs, "history": conditions.history}
     if isinstance(conditions, SpeechConditions):
         held = torch.from_numpy(np.ascontiguousarray(conditions.held))
         state = {"held": held, "held_from": conditions.held_from, "next_block": conditions.next_block}
@@ -137,9 +138,12 @@ def _conditions_state(conditions: object) -> State:
 
 
 def _restore_conditions(conditions: object, state: State) -> None:
-    if isinstance(conditions, VoiceConditions) and "pending" in state:
+    if isinstance(conditions, VoiceConditions) and "past" in state:
         conditions.pending = state["pending"].numpy().copy()
         conditions.next_block, conditions._skip = state["next_block"], state["skip"]
+        device = conditions.speech.enter.weight.device
+        conditions.past.inputs = [one.to(device) for one in state["past"]]
+        conditions.history = None if state["history"] is None else state["history"].to(device)
     elif isinstance(conditions, SpeechConditions) and "held" in state:
         conditions.held = state["held"].numpy().copy()
         conditions.held_from, conditions.next_block = state["held_from"], state["next_block"]

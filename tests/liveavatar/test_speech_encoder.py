@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
 import torch
 
 from liveavatar.model.audio import HISTORY_ROWS
-from liveavatar.model.speech_encoder import CONTEXT_ROWS
+from liveavatar.model.speech_encoder import CONTEXT_ROWS, SpeechPast
 from liveavatar.streaming.conditions import VoiceConditions
 from liveavatar.training.clips import Generator
 from liveavatar.training.data import LEAD_FRAMES, clip_mels
@@ -40,9 +41,19 @@ def test_a_longer_piece_of_sound_gives_the_same_states() -> None:
     torch.testing.assert_close(SPEECH(rows)[:, 12:], SPEECH(rows[:, 12:]), atol=1e-5, rtol=0)
 
 
+def test_a_stream_in_pieces_gives_the_states_of_the_whole() -> None:
+    rows, past = mels(CONTEXT_ROWS + 20), SpeechPast()
+    begins = (0, CONTEXT_ROWS + 3, CONTEXT_ROWS + 4, CONTEXT_ROWS + 16, CONTEXT_ROWS + 20)
+    pieces = [SPEECH(rows[:, begin:end], past) for begin, end in itertools.pairwise(begins)]
+    assert [piece.shape[1] for piece in pieces] == [3, 1, 12, 4]
+    torch.testing.assert_close(torch.cat(pieces, dim=1), SPEECH(rows), atol=1e-5, rtol=0)
+
+
 def test_too_few_rows_are_refused_by_number() -> None:
     with pytest.raises(ValueError, match=f"{CONTEXT_ROWS} rows give no state"):
         SPEECH(mels(CONTEXT_ROWS))
+    with pytest.raises(ValueError, match=f"{CONTEXT_ROWS} rows give no state"):
+        SPEECH(mels(CONTEXT_ROWS), SpeechPast())
 
 
 def test_a_training_clip_hears_what_a_stream_hears_there() -> None:
