@@ -97,8 +97,8 @@ def test_two_processes_against_one(benchmark: Any, tmp_path: Path, say: Say) -> 
         ceilings.append(apart / alone)
         busy.append(max(row["busy"] for row in piped["stages"]))
         work = ", ".join(f"{1000 * row['work_s']:.2f}" for row in piped["stages"])
-        say(f"one process {alone:.1f} generation FPS, two {piped['fps_steady']:.1f}: {gains[-1]:.3f} times; two streams "
-            f"apart {ceilings[-1]:.3f} times; work per block and stage, ms: {work}; busiest stage {busy[-1]:.1%}")  # fmt: skip
+        told = f"one process {alone:.1f} generation FPS, two {piped['fps_steady']:.1f}: {gains[-1]:.3f} times; "
+        say(f"{told}two streams apart {ceilings[-1]:.3f} times; work, ms: {work}; busiest stage {busy[-1]:.1%}")
     gain, ceiling, busiest = (statistics.median(each) for each in (gains, ceilings, busy))
     benchmark.pedantic(timed, (two, tmp_path), rounds=1)
     benchmark.extra_info.update(gain=gain, ceiling=ceiling, busiest=busiest)
