@@ -110,7 +110,9 @@ def _best(results: Results, table: Table, dataset: str, metric: str) -> dict[str
     sign = SIGNS.get(info.direction) if info else None
     if sign is None:
         return None
-    rows = [one.name for one in results.definition.runnable() if not _is_control(results.definition, one.name)]
+    own = {row.method for row in table.rows}  # an experiment may have other tables, with rows of their own
+    runnable = [one.name for one in results.definition.runnable() if one.name in own]
+    rows = [name for name in runnable if not _is_control(results.definition, name)]
     is_speed = metric in measures.SPEED_COLUMNS
     values = {name: _speeds(results, name, metric) if is_speed else _scores(results, name, dataset, metric) for name in rows}
     values = {name: found for name, found in values.items() if found}

@@ -240,6 +240,14 @@ def test_bold_is_the_best_and_what_is_not_told_apart_from_it() -> None:
     assert [one["bold"] for one in touching if one["metric"] == "fps"] == [[]]
 
 
+def test_rows_of_other_tables_do_not_compete() -> None:
+    made = definition()
+    table = made.tables[0]
+    made = replace(made, tables=(replace(table, rows=tuple(row for row in table.rows if row.method != "other")),))
+    speeds = {"ours": [50.0, 52.0], "other": [60.0, 70.0]}
+    assert best_rows(results(made, speeds, ours=moved(0.5), other=moved(9.0))) == []
+
+
 def test_controls_are_a_family_of_their_own() -> None:
     found = {
         one["against"]: one for one in paired_differences(results(definition(), ours=moved(0.5), other=BASE, truth=BASE))
